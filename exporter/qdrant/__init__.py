@@ -1,0 +1,1 @@
+"""The only door to Qdrant: HTTP, typed views of its answers, capabilities by version."""
