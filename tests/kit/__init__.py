@@ -1,0 +1,1 @@
+"""What the tests and benches share: recorded answers and servers that give them."""
