@@ -1,0 +1,126 @@
+"""Every problem of a configuration, each with its place, collected before anyone is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from exporter.config.fields import Section, keys_of
+from exporter.errors import Problem
+
+KeyPath = tuple[str | int, ...]
+
+WRITE_KEYS = "write keys and values here, one `key: value` a line"
+WRITE_A_LIST = "write a list here, one `- item` a line"
+
+# What a person should write instead, by pydantic's name for the error.
+_INSTEAD = {
+    "missing": "is missing and must be written",
+    "string_type": "write text here; put quotes around a number, a date or yes and no",
+    "path_type": "write a path here",
+    "bool_type": "write true or false",
+    "bool_parsing": "write true or false",
+    "int_type": "write a whole number",
+    "int_parsing": "write a whole number",
+    "int_from_float": "write a whole number",
+    "int_parsing_size": "write a smaller number",
+    "float_type": "write a number",
+    "float_parsing": "write a number",
+    "finite_number": "write a finite number",
+    "tuple_type": WRITE_A_LIST,
+    "too_short": "the list is empty; write at least one item or leave the key out",
+    "model_type": WRITE_KEYS,
+    "dict_type": WRITE_KEYS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value was written."""
+
+    file: str = ""
+    line: int | None = None
+    name: str = ""  # the flag or the variable, when it was not a file
+
+
+class ProblemList:
+    """Collects problems by path in the tree of settings; tells them in the order of the files."""
+
+    def __init__(self, *, origins: Mapping[KeyPath, Origin]) -> None:
+        self._origins = origins
+        self._found: list[tuple[KeyPath, str]] = []
+
+    def add(self, path: KeyPath, message: str) -> None:
+        """Note a problem, unless this very place has one: its cause is the first one."""
+        if all(path != known for known, _ in self._found):
+            self._found.append((path, message))
+
+    def add_consequence(self, path: KeyPath, message: str) -> None:
+        """Note a problem, unless one above or below it explains it."""
+        for known, _ in self._found:
+            shared = min(len(known), len(path))
+            if known[:shared] == path[:shared] and known:
+                return
+        self._found.append((path, message))
+
+    def told(self) -> tuple[Problem, ...]:
+        """Return all problems: those of files by line, then those of flags and variables."""
+        placed = [(self._origin(path), path, message) for path, message in self._found]
+        placed.sort(key=lambda entry: (entry[0].name != "", entry[0].line or 0))
+        return tuple(
+            Problem(origin.file, origin.line, origin.name or ".".join(map(str, path)), message)
+            for origin, path, message in placed
+        )
+
+    def _origin(self, path: KeyPath) -> Origin:
+        for length in range(len(path), -1, -1):
+            if path[:length] in self._origins:
+                return self._origins[path[:length]]
+        return Origin()
+
+
+def explained(error: ValidationError, root: type[Section]) -> Iterator[tuple[KeyPath, str]]:
+    """Yield path and advice for each refusal of the models. Never repeats a value."""
+    for refusal in error.errors(include_url=False, include_input=False):
+        path: KeyPath = refusal["loc"]
+        kind = refusal["type"]
+        context: Mapping[str, Any] = refusal.get("ctx", {})
+        if kind == "extra_forbidden":
+            message = _unknown_key(root, path)
+        elif kind == "value_error":
+            message = str(context["error"])
+        elif kind == "literal_error":
+            message = f"write one of {context['expected']}"
+        else:
+            message = _INSTEAD.get(kind, "this cannot be used here")
+        yield path, message
+
+
+def _unknown_key(root: type[Section], path: KeyPath) -> str:
+    known = keys_of(_section_at(root, path[:-1]))
+    near = get_close_matches(str(path[-1]), known, n=1)
+    if near:
+        return f"there is no such key; did you mean {near[0]}?"
+    return f"there is no such key; known here: {', '.join(known)}"
+
+
+def _section_at(root: type[Section], path: KeyPath) -> type[Section]:
+    section = root
+    for key in path:
+        if isinstance(key, str):
+            section = section_in(keys_of(section)[key].annotation) or section
+    return section
+
+
+def section_in(annotation: Any) -> type[Section] | None:
+    """Return the section that an annotation is, or is a tuple of, or may be; else None."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    for argument in get_args(annotation):
+        if found := section_in(argument):
+            return found
+    return None
