@@ -1,0 +1,153 @@
+"""Connections to one peer: a small pool, and fresh ones where a pooled one turns out dead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+
+import aiohttp
+
+from exporter.clock import Clock
+from exporter.qdrant.door import Door
+from exporter.qdrant.failures import Progress
+from exporter.qdrant.names import HostLookup
+from exporter.qdrant.tls import TlsContext
+
+# Qdrant closes a connection that was idle for 5 s. We stop using it two seconds earlier: that
+# covers a slow network and a busy event loop, and a cycle's many calls follow each other closer.
+KEEPALIVE_SECONDS = 3.0
+# Bytes that aiohttp takes from a socket ahead of us. At its default of 64 KiB a megabyte of
+# telemetry stops and starts the socket a dozen times.
+READ_AHEAD_BYTES = 256 * 1024
+
+
+class ClosedError(aiohttp.ClientConnectionError):
+    """A call after close()."""
+
+
+class BrokenError(aiohttp.ClientError):
+    """A connection that broke before the head of an answer was whole.
+
+    Of a class of our own, or aiohttp would try again by itself: on any pooled connection,
+    and also after half an answer.
+    """
+
+    def __init__(self, *, before_any_byte: bool) -> None:
+        super().__init__("broke")
+        self.before_any_byte = before_any_byte
+
+
+class Connections:
+    """Opens requests to one peer, on a pooled connection where a live one is at hand.
+
+    A pooled connection may break as we write to it: the server closed it in that moment.
+    Where no byte of an answer came, the request goes out once more on a fresh connection;
+    a GET may be sent twice. After a timeout it never is.
+    """
+
+    def __init__(self, *, door: Door, clock: Clock) -> None:
+        self._door = door
+        self._tls = TlsContext(tls=door.tls, clock=clock)
+        self._lookup = HostLookup()
+        self._pooled: aiohttp.ClientSession | None = None
+        self._fresh: aiohttp.ClientSession | None = None
+        self._closed = False
+
+    async def open(
+        self, path: str, *, progress: Progress, headers: Mapping[str, str] | None
+    ) -> aiohttp.ClientResponse:
+        """Send GET `path` and return the answer, its head read and its body still to come.
+
+        Raises CLIENT_FAILURES.
+        """
+        try:
+            return await self._send(path, progress, headers, pooled=True)
+        except BrokenError as error:
+            if not (progress.reused_connection and error.before_any_byte):
+                raise
+        progress.reused_connection = progress.connected = False
+        return await self._send(path, progress, headers, pooled=False)
+
+    async def close(self) -> None:
+        """Close every connection, those in use too."""
+        self._closed = True
+        await self._lookup.close()
+        for session in (self._pooled, self._fresh):
+            if session is not None:
+                await session.close()
+
+    async def _send(
+        self, path: str, progress: Progress, headers: Mapping[str, str] | None, *, pooled: bool
+    ) -> aiohttp.ClientResponse:
+        context = await self._tls.current() if self._door.encrypted else True
+        if self._closed:  # asked last thing before the session is, which would raise RuntimeError
+            raise ClosedError("closed")
+        return await self._session(pooled=pooled).get(
+            self._door.target(path),
+            headers=headers,
+            allow_redirects=False,
+            ssl=context,
+            server_hostname=self._door.server_name if self._door.encrypted else None,
+            trace_request_ctx=progress,
+        )
+
+    def _session(self, *, pooled: bool) -> aiohttp.ClientSession:
+        if pooled:
+            if self._pooled is None:
+                self._pooled = self._new_session(force_close=False, keepalive_timeout=KEEPALIVE_SECONDS)
+            return self._pooled
+        if self._fresh is None:
+            self._fresh = self._new_session(force_close=True, keepalive_timeout=None)
+        return self._fresh
+
+    def _new_session(self, *, force_close: bool, keepalive_timeout: float | None) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            # No limit: the gateway's lines bound the calls, endpoint by endpoint, so that calls
+            # that hang never take the last connection from those that do not.
+            limit=0,
+            force_close=force_close,
+            keepalive_timeout=keepalive_timeout,
+            resolver=self._lookup,
+            use_dns_cache=False,
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            headers=self._door.headers(),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # the gateway's deadlines rule
+            trust_env=False,
+            read_bufsize=READ_AHEAD_BYTES,
+            middlewares=(_one_try,),
+            trace_configs=[_watch_progress()],
+        )
+
+
+async def _one_try(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Send a request once, whatever aiohttp thinks of it."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except aiohttp.ServerDisconnectedError as error:
+        # aiohttp hands over what it has of an unfinished head as `message`; text means nothing came.
+        raise BrokenError(before_any_byte=isinstance(error.message, str)) from error
+    except aiohttp.ClientOSError as error:  # a reset: nothing of a head is left to see
+        raise BrokenError(before_any_byte=True) from error
+
+
+def _watch_progress() -> aiohttp.TraceConfig:
+    """Note on the call's Progress what kind of connection it got."""
+
+    async def reused(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+        context.trace_request_ctx.reused_connection = True
+        context.trace_request_ctx.connected = True
+
+    async def connected(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+        context.trace_request_ctx.connected = True
+
+    watch = aiohttp.TraceConfig()
+    watch.on_connection_reuseconn.append(reused)
+    watch.on_connection_create_end.append(connected)
+    return watch
