@@ -144,7 +144,7 @@ def containers_of(tree: ast.Module) -> set[str]:
 
 
 def written_to(tree: ast.Module) -> set[str]:
-    """Return the names whose items are set or deleted, on which a writing method is called, or made global."""
+    """Return the names that are written to: by item, by a writing method, or by `global`."""
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
