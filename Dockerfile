@@ -30,7 +30,8 @@ LABEL org.opencontainers.image.title="qdrant-exporter" \
 
 ENV PATH=/opt/qdrant-exporter/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
-    PYTHONUNBUFFERED=1
+    PYTHONUNBUFFERED=1 \
+    QDRANT_EXPORTER_STATE_DIR=/var/lib/qdrant-exporter
 
 # A fixed number, not a name: Kubernetes' runAsNonRoot can only check numbers.
 RUN install -d -o 10633 -g 10633 -m 0750 /var/lib/qdrant-exporter
@@ -48,5 +49,6 @@ HEALTHCHECK --interval=30s --timeout=5s --start-period=10s --retries=3 \
     CMD ["python", "-c", "import http.client; c = http.client.HTTPConnection('127.0.0.1', 10633, timeout=4); c.request('GET', '/-/healthy'); raise SystemExit(c.getresponse().status >= 500)"]
 
 ENTRYPOINT ["qdrant-exporter"]
-# Arguments after the image name replace this line: keep --state.dir among them.
-CMD ["run", "--config.file=/etc/qdrant-exporter/config.yaml", "--state.dir=/var/lib/qdrant-exporter"]
+# What to watch comes as QDRANT_EXPORTER_QDRANT_URL, as --qdrant.url, or in a mounted file:
+# run --config.file=/etc/qdrant-exporter/config.yaml
+CMD ["run"]
