@@ -1,0 +1,371 @@
+"""What must outlive the process: one SQLite file in the state directory.
+
+For now it holds the peers that were ever seen and the requests of verbs. Without a state
+directory there is no State at all: known peers then live in the memory of `run` only.
+
+Threads: a State owns one connection behind a lock, so any thread may call it and no two calls
+overlap. Every function blocks on the disk; from the event loop call it by asyncio.to_thread.
+Processes: `run` holds StateLock for its whole life; verbs open the same file beside it.
+No decision is made here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from exporter.clock import Clock
+from exporter.errors import StateError
+
+DATABASE_NAME = "qdrant-exporter.sqlite3"
+LOCK_NAME = "qdrant-exporter.lock"
+
+# Our transactions take milliseconds: who waits longer than this waits for something that hangs.
+BUSY_TIMEOUT_SECONDS = 5.0
+# A daemon that was just told to stop needs a moment to go; a restart must not fail for that.
+LOCK_PATIENCE_SECONDS = 2.0
+
+# One tuple of statements a version; a released one is never edited, a new one goes to the end.
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        # Peer ids are unsigned 64 bit and SQLite's integers are signed: kept as text.
+        """CREATE TABLE known_peers (
+            cluster TEXT NOT NULL,
+            peer_label TEXT NOT NULL,
+            url TEXT NOT NULL,
+            address TEXT,
+            peer_id TEXT,
+            origin TEXT NOT NULL,
+            first_seen REAL NOT NULL,
+            last_seen REAL NOT NULL,
+            PRIMARY KEY (cluster, peer_label)
+        ) STRICT""",
+        # AUTOINCREMENT: a number is never given twice, so an answered request stays answered.
+        """CREATE TABLE forget_requests (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            cluster TEXT NOT NULL,
+            peer_label TEXT NOT NULL,
+            requested_at REAL NOT NULL
+        ) STRICT""",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPeer:
+    """A peer that answered at least once. `origin` is configured, dns or discovered."""
+
+    cluster: str
+    label: str
+    url: str
+    address: str | None  # numeric, where a DNS name led to it
+    peer_id: int | None  # None for a server without a cluster
+    origin: str
+    first_seen_seconds: float  # Unix time
+    last_seen_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetRequest:
+    """Somebody typed `peers forget`."""
+
+    number: int
+    cluster: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPeerChanges:
+    """What differs between the peers known now and those stored for one cluster."""
+
+    cluster: str
+    remember: tuple[KnownPeer, ...] = ()
+    forget: tuple[str, ...] = ()  # labels
+
+    def __bool__(self) -> bool:
+        return bool(self.remember or self.forget)
+
+
+class StateLock:
+    """The claim of one `run` on a state directory. The kernel frees it when the process ends."""
+
+    def __init__(self, *, directory: Path) -> None:
+        self._directory = directory
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock, waiting up to two seconds. Raises StateError naming the process that has it."""
+        _make_directory(self._directory)
+        path = self._directory / LOCK_NAME
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise _not_writable(self._directory, error.strerror) from error
+        if not _locked(descriptor):
+            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(descriptor)
+            raise StateError(
+                f"{self._directory} is in use by another qdrant-exporter run (pid {holder}): "
+                "stop that one, or give this one a --state.dir of its own"
+            )
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Free the directory for the next `run`. Does nothing when it is not held."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+class State:
+    """The open database. Every method raises StateError saying what to do about it."""
+
+    def __init__(self, *, directory: Path, connection: sqlite3.Connection, clock: Clock) -> None:
+        self._directory = directory
+        self._connection = connection
+        self._clock = clock
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls, directory: Path, *, clock: Clock) -> State:
+        """Open the database, creating directory (0700) and file and migrating where needed."""
+        _make_directory(directory)
+        with _explained(directory):
+            connection = sqlite3.connect(
+                directory / DATABASE_NAME,
+                timeout=BUSY_TIMEOUT_SECONDS,
+                isolation_level=None,  # transactions begin and end where we say so
+                check_same_thread=False,  # the lock of State keeps calls apart
+            )
+            try:
+                _prepare(connection, directory)
+            except BaseException:
+                connection.close()
+                raise
+        return cls(directory=directory, connection=connection, clock=clock)
+
+    def close(self) -> None:
+        """Close the connection; the last process to do so folds the WAL into the file."""
+        with self._lock:
+            self._connection.close()
+
+    def known_peers(self, cluster: str | None = None) -> tuple[KnownPeer, ...]:
+        """Return the peers seen so far, of one cluster or of all."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT cluster, peer_label, url, address, peer_id, origin, first_seen, last_seen"
+                " FROM known_peers WHERE ?1 IS NULL OR cluster = ?1 ORDER BY cluster, peer_label",
+                (cluster,),
+            ).fetchall()
+        return tuple(_known_peer(row) for row in rows)
+
+    def save(self, changes: KnownPeerChanges) -> None:
+        """Store what was learnt about the peers of one cluster: all of it or nothing."""
+        with self._transaction() as connection:
+            for label in changes.forget:
+                _delete_peer(connection, changes.cluster, label)
+            connection.executemany(
+                "INSERT OR REPLACE INTO known_peers"
+                " (cluster, peer_label, url, address, peer_id, origin, first_seen, last_seen)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [_row(peer) for peer in changes.remember],
+            )
+
+    def request_forget(self, cluster: str, label: str) -> int:
+        """Remove a known peer and leave a request for a running daemon; return its number.
+
+        Raises StateError when no such peer is known, naming those that are, and when the peer
+        stands in the configuration, where alone it can be removed.
+        """
+        with self._transaction() as connection:
+            known = dict(
+                connection.execute(
+                    "SELECT peer_label, origin FROM known_peers WHERE cluster = ? ORDER BY peer_label",
+                    (cluster,),
+                ).fetchall()
+            )
+            if label not in known:
+                names = ", ".join(known) or "none"
+                raise StateError(f"no peer {label} is known in cluster {cluster}; known are: {names}")
+            if known[label] == "configured":
+                raise StateError(
+                    f"peer {label} of cluster {cluster} stands in the configuration: remove it there"
+                )
+            _delete_peer(connection, cluster, label)
+            request = connection.execute(
+                "INSERT INTO forget_requests (cluster, peer_label, requested_at) VALUES (?, ?, ?)",
+                (cluster, label, self._clock.now()),
+            )
+            return int(request.lastrowid or 0)
+
+    def forget_requests(self) -> tuple[ForgetRequest, ...]:
+        """Return what verbs asked for and nobody answered. Cheap: the daemon asks each second."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT number, cluster, peer_label FROM forget_requests ORDER BY number"
+            ).fetchall()
+        return tuple(ForgetRequest(*row) for row in rows)
+
+    def answer(self, requests: Sequence[ForgetRequest]) -> None:
+        """Take requests off the list, with the rows that the daemon may have written meanwhile."""
+        with self._transaction() as connection:
+            for request in requests:
+                _delete_peer(connection, request.cluster, request.label)
+                connection.execute("DELETE FROM forget_requests WHERE number = ?", (request.number,))
+
+    def is_answered(self, number: int) -> bool:
+        """Whether a daemon has acted on this request. Without a daemon it never will have."""
+        with self._reading() as connection:
+            row = connection.execute("SELECT 1 FROM forget_requests WHERE number = ?", (number,)).fetchone()
+        return row is None
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        # One statement needs no transaction: it waits for no writer and works on a full disk.
+        with self._lock, _explained(self._directory):
+            yield self._connection
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, _explained(self._directory), _committed(self._connection):
+            yield self._connection
+
+
+@contextmanager
+def _committed(connection: sqlite3.Connection) -> Iterator[None]:
+    # IMMEDIATE: a reader that turns writer midway fails at once instead of waiting its turn.
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # a full disk rolls back by itself
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _prepare(connection: sqlite3.Connection, directory: Path) -> None:
+    # FULL: what a verb was told is stored must survive a power cut; WAL alone loses the last writes.
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise _damaged(directory, verdict)
+    with _committed(connection):
+        connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL) STRICT")
+        row = connection.execute("SELECT version FROM schema_version").fetchone()
+        version = int(row[0]) if row is not None else 0
+        if version > len(MIGRATIONS):
+            raise StateError(
+                f"{directory / DATABASE_NAME} was written by a newer qdrant-exporter (schema {version}, "
+                f"this one knows {len(MIGRATIONS)}): run that version, or give this one another --state.dir"
+            )
+        for migration in MIGRATIONS[version:]:
+            for statement in migration:
+                connection.execute(statement)
+        if version < len(MIGRATIONS):
+            connection.execute("DELETE FROM schema_version")
+            connection.execute("INSERT INTO schema_version VALUES (?)", (len(MIGRATIONS),))
+
+
+def _make_directory(directory: Path) -> None:
+    try:
+        # 0700: URLs of peers are nobody else's business. An existing directory keeps its mode.
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_writable(directory, error.strerror) from error
+
+
+def _locked(descriptor: int) -> bool:
+    deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.05)
+        else:
+            return True
+
+
+def _known_peer(row: tuple[Any, ...]) -> KnownPeer:
+    cluster, label, url, address, peer_id, origin, first_seen, last_seen = row
+    known_id = int(peer_id) if peer_id is not None else None
+    return KnownPeer(cluster, label, url, address, known_id, origin, first_seen, last_seen)
+
+
+def _row(peer: KnownPeer) -> tuple[str | float | None, ...]:
+    peer_id = str(peer.peer_id) if peer.peer_id is not None else None
+    return (
+        *(peer.cluster, peer.label, peer.url, peer.address, peer_id, peer.origin),
+        *(peer.first_seen_seconds, peer.last_seen_seconds),
+    )
+
+
+def _delete_peer(connection: sqlite3.Connection, cluster: str, label: str) -> None:
+    connection.execute("DELETE FROM known_peers WHERE cluster = ? AND peer_label = ?", (cluster, label))
+
+
+@contextmanager
+def _explained(directory: Path) -> Iterator[None]:
+    """Turn SQLite's errors into StateErrors that say what to do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        # The low byte is the kind, the rest its variety.
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise _damaged(directory, str(error)) from error
+        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+            raise _not_writable(directory, str(error)) from error
+        if code == sqlite3.SQLITE_FULL:
+            raise StateError(
+                f"no space left for {directory / DATABASE_NAME}: free some, or move --state.dir elsewhere"
+            ) from error
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise StateError(
+                f"{directory / DATABASE_NAME} stayed locked for {BUSY_TIMEOUT_SECONDS:.0f} s: "
+                "look for another program that holds it open, a backup perhaps"
+            ) from error
+        raise StateError(
+            f"{directory / DATABASE_NAME} cannot be used ({error}): check the disk under it"
+        ) from error
+
+
+def _not_writable(directory: Path, reason: str | None) -> StateError:
+    return StateError(
+        f"{directory} cannot be written by user {os.geteuid()} ({reason}): "
+        "change its owner or mode, or choose another --state.dir"
+    )
+
+
+def _damaged(directory: Path, reason: str) -> StateError:
+    path = directory / DATABASE_NAME
+    return StateError(
+        f"{path} is damaged ({reason}): stop the daemon, move it away with its -wal and -shm files "
+        "and start again; peers that answer are found anew, peers that are down now are no longer remembered"
+    )
