@@ -1,0 +1,306 @@
+"""What is true of one collection, from its view over all peers.
+
+Logical numbers take one usable replica a shard; lag, deferred points and the queue take
+the worst replica of each shard; physical numbers sum all replicas. A number that lacks a
+part is absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from exporter.model import CLUSTER_LABEL, Kind, MetricSpec, Reading, Scope
+from exporter.observe.derived.view import CollectionView, ReplicaView, ShardView
+from exporter.observe.sources.segments import ShardSegmentsSeen
+from exporter.qdrant.payloads import Usage
+
+LEVEL_3 = "GET /telemetry?details_level=3"
+LEVEL_4 = "GET /telemetry?details_level=4"
+MEMORY = "GET /collections/{collection}/memory"
+LABELS = (CLUSTER_LABEL, "collection")
+
+# Worst first: where shards and replicas differ, the worst is the collection's.
+STATUSES = ("unavailable", "unloaded", "red", "grey", "yellow", "green")
+
+# Payload fields with an index of their own series; more would let one schema flood Prometheus.
+MAX_INDEXED_FIELDS = 50
+
+# Texts of the optimizer that mean a full disk: its own pre-check, and the file system's error.
+DISK_SPACE_TEXTS = ("Not enough space", "No space left on device")
+ERROR_KINDS = ("disk_space", "other")
+
+
+def _gauge(
+    name: str, what: str, unit: str, source: str, scope: Scope = Scope.LOGICAL, labels: tuple[str, ...] = ()
+) -> MetricSpec:
+    return MetricSpec(f"qdrantx_collection_{name}", Kind.GAUGE, what, unit, source, (*LABELS, *labels), scope)
+
+
+PHYSICAL = Scope.PHYSICAL
+STATUS = _gauge(
+    "status",
+    "Status over all shards and replicas, the worst in force: a shard without a live replica is unavailable, "
+    "one that did not load is unloaded, the rest as the optimizer says",
+    "1 or 0", LEVEL_3, labels=("status",),
+)  # fmt: skip
+COMPLETE = _gauge("complete", "Whether every shard has a usable replica that we see", "1 or 0", LEVEL_3)
+SHARDS = _gauge("shards", "Shards, not counting replicas", "shards", LEVEL_3)
+FACTOR = _gauge("replication_factor", "Replicas that the collection wants of each shard", "replicas", LEVEL_3)
+POINTS = _gauge("points", "Points, deferred ones included", "points", LEVEL_3)
+INDEXED = _gauge(
+    "indexed_vectors", "Vectors in an index; several names a point count each", "vectors", LEVEL_4
+)
+SEGMENTS = _gauge("segments", "Segments", "segments", LEVEL_4)
+LAG = _gauge(
+    "indexing_lag_points",
+    "Points of segments that reached the indexing threshold and have no index yet, worst replica of each shard",
+    "points", LEVEL_4, labels=("vector",),
+)  # fmt: skip
+EXCLUDED = _gauge(
+    "indexed_only_excluded_points",
+    "Points that searches with indexed_only skip as the server says, worst replica of each shard, since 1.16",
+    "points", LEVEL_4, labels=("vector",),
+)  # fmt: skip
+DEFERRED = _gauge(
+    "deferred_points",
+    "Points stored but hidden from reads until optimized, worst replica of each shard, since 1.17",
+    "points", LEVEL_3,
+)  # fmt: skip
+ENABLED = _gauge("indexing_enabled", "Whether the indexing threshold is not 0", "1 or 0", LEVEL_3)
+STALLED = _gauge(
+    "indexing_stalled",
+    "Whether points wait for an index or an optimizer and no optimization runs",
+    "1 or 0", LEVEL_4,
+)  # fmt: skip
+QUEUE = _gauge(
+    "update_queue_length",
+    "Updates accepted and not yet applied, worst replica of each shard, since 1.17",
+    "operations", LEVEL_3,
+)  # fmt: skip
+RUNNING = _gauge("optimizations_running", "Optimizations under way", "optimizations", LEVEL_4, PHYSICAL)
+QUEUED = _gauge(
+    "optimizations_queued_points", "Points in segments that wait for an optimization, since 1.17",
+    "points", "GET /collections/{collection}/optimizations", PHYSICAL,
+)  # fmt: skip
+SNAPSHOTTING = _gauge("snapshots_running", "Snapshots being made, since 1.16", "snapshots", LEVEL_3, PHYSICAL)
+OPTIMIZER_OK = _gauge(
+    "optimizer_ok", "Whether no replica's optimizer gave up with an error", "1 or 0", LEVEL_3
+)
+OPTIMIZER_ERROR = _gauge(
+    "optimizer_error", "Whether an optimizer gave up, by what its error text says",
+    "1 or 0", LEVEL_3, labels=("kind",),
+)  # fmt: skip
+DELETED = _gauge("deleted_points", "Deleted points still in segments", "points", LEVEL_4, PHYSICAL)
+RECLAIMABLE = _gauge(
+    "reclaimable_bytes", "Vector and payload bytes that a rebuild of segments would free: deleted ÷ live × sizes",
+    "bytes", LEVEL_4, PHYSICAL,
+)  # fmt: skip
+VECTOR_BYTES = _gauge("vector_bytes", "Raw vectors as the server estimates them", "bytes", LEVEL_3, PHYSICAL)
+PAYLOAD_BYTES = _gauge("payload_bytes", "Payload as the server estimates it", "bytes", LEVEL_3, PHYSICAL)
+RAM = _gauge("ram_bytes", "Memory held by the collection's structures", "bytes", MEMORY, PHYSICAL)
+PAGE_CACHE = _gauge("page_cache_bytes", "Bytes of its files in the page cache", "bytes", MEMORY, PHYSICAL)
+PAGE_CACHE_EXPECTED = _gauge(
+    "page_cache_expected_bytes",
+    "Bytes of its files that should be in the page cache",
+    "bytes",
+    MEMORY,
+    PHYSICAL,
+)
+DISK = _gauge(
+    "disk_allocated_bytes", "Size of its files; preallocated ones count whole", "bytes", MEMORY, PHYSICAL
+)
+INDEX_POINTS = _gauge(
+    "payload_index_points",
+    "Points in the payload index of a field",
+    "points",
+    LEVEL_4,
+    labels=("field", "type"),
+)
+SPECS = (
+    STATUS, COMPLETE, SHARDS, FACTOR, POINTS, INDEXED, SEGMENTS, LAG, EXCLUDED, DEFERRED, ENABLED, STALLED,
+    QUEUE, RUNNING, QUEUED, SNAPSHOTTING, OPTIMIZER_OK, OPTIMIZER_ERROR, DELETED, RECLAIMABLE, VECTOR_BYTES,
+    PAYLOAD_BYTES, RAM, PAGE_CACHE, PAGE_CACHE_EXPECTED, DISK, INDEX_POINTS,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What is known of a collection beside its telemetry; None where it is not."""
+
+    usage: Usage | None = None
+    queued_points: int | None = None
+    snapshots_running: int | None = None
+
+
+def status_of(view: CollectionView) -> tuple[str | None, bool]:
+    """Return the worst status that is decided, and whether "unavailable" is decided.
+
+    None: nothing is known of any replica.
+    """
+    unavailable = [shard.unavailable() for shard in view.shards]
+    if True in unavailable:
+        return "unavailable", True
+    statuses = {replica_status(replica) for _, replica in view.replicas()}
+    worst = next((status for status in STATUSES if status in statuses), None)
+    return worst, None not in unavailable
+
+
+def replica_status(replica: ReplicaView) -> str | None:
+    """Return a replica's own status; None where its peer told nothing, or a word we do not know."""
+    if replica.local is None:
+        return None
+    if not replica.local.loaded:
+        return "unloaded"
+    return replica.local.status if replica.local.status in STATUSES else None
+
+
+def readings(view: CollectionView, cluster: str, beside: Beside) -> Iterator[Reading]:
+    """Yield everything that is known of one collection."""
+    labels = (cluster, view.name)
+    chosen = [shard.chosen() for shard in view.shards]
+    usable = [replica for replica in chosen if replica is not None]
+    complete = len(usable) == len(view.shards)
+    yield from _status(view, labels)
+    yield Reading(COMPLETE, labels, float(complete))
+    yield Reading(SHARDS, labels, float(len(view.shards)))
+    yield Reading(FACTOR, labels, float(view.replication_factor))
+    yield Reading(ENABLED, labels, float(view.indexing_enabled))
+    if complete:
+        yield from _logical(usable, labels)
+    yield from _waiting(view, labels)
+    yield from _optimizer(view, labels, beside)
+    yield from _physical(view, labels, beside)
+
+
+def _status(view: CollectionView, labels: tuple[str, str]) -> Iterator[Reading]:
+    worst, decided = status_of(view)
+    if worst is None:
+        return
+    for status in STATUSES:
+        if status != "unavailable" or decided:
+            yield Reading(STATUS, (*labels, status), float(status == worst))
+
+
+def _logical(usable: list[ReplicaView], labels: tuple[str, str]) -> Iterator[Reading]:
+    points = _sum(replica.local.points for replica in usable if replica.local)
+    if points is not None:
+        yield Reading(POINTS, labels, float(points))
+    segments = [replica.segments for replica in usable if replica.segments is not None]
+    if len(segments) != len(usable):
+        return
+    yield Reading(INDEXED, labels, float(sum(one.indexed_vectors for one in segments)))
+    yield Reading(SEGMENTS, labels, float(sum(one.segments for one in segments)))
+    for (field, kind), count in list(index_points(segments).items())[:MAX_INDEXED_FIELDS]:
+        yield Reading(INDEX_POINTS, (*labels, field, kind), float(count))
+
+
+def index_points(segments: Iterable[ShardSegmentsSeen]) -> dict[tuple[str, str], int]:
+    """Points by (field, type) over shards, in the order of the fields' names."""
+    points: dict[tuple[str, str], int] = {}
+    for one in segments:
+        for key, count in one.index_points.items():
+            points[key] = points.get(key, 0) + count
+    return dict(sorted(points.items()))
+
+
+def _waiting(view: CollectionView, labels: tuple[str, str]) -> Iterator[Reading]:
+    lag = worst_by_vector(view, lambda segments: segments.lag_points)
+    for vector, points in (lag or {}).items():
+        yield Reading(LAG, (*labels, vector), float(points))
+    excluded = worst_by_vector(view, lambda segments: segments.excluded_points)
+    for vector, points in (excluded or {}).items():
+        yield Reading(EXCLUDED, (*labels, vector), float(points))
+    deferred = worst_of_shards(view, lambda replica: replica.local.deferred_points if replica.local else None)
+    if deferred is not None:
+        yield Reading(DEFERRED, labels, float(deferred))
+    queue = worst_of_shards(view, lambda replica: replica.local.queue_length if replica.local else None)
+    if queue is not None:
+        yield Reading(QUEUE, labels, float(queue))
+    running = _sum(replica.segments.running for _, replica in view.replicas() if replica.segments)
+    if lag is not None and running is not None:
+        grey = status_of(view)[0] == "grey"
+        waits = any(lag.values()) or bool(deferred) or grey
+        yield Reading(STALLED, labels, float(waits and running == 0))
+
+
+def _optimizer(view: CollectionView, labels: tuple[str, str], beside: Beside) -> Iterator[Reading]:
+    running = _sum(
+        None if replica.segments is None else replica.segments.running for _, replica in view.replicas()
+    )
+    if running is not None:
+        yield Reading(RUNNING, labels, float(running))
+    if beside.queued_points is not None:
+        yield Reading(QUEUED, labels, float(beside.queued_points))
+    if beside.snapshots_running is not None:
+        yield Reading(SNAPSHOTTING, labels, float(beside.snapshots_running))
+    locals_known = [
+        replica.local for _, replica in view.replicas() if replica.local and replica.local.optimizer_known
+    ]
+    if not locals_known:
+        return
+    errors = {error_kind(local.optimizer_error) for local in locals_known if local.optimizer_error}
+    yield Reading(OPTIMIZER_OK, labels, float(not errors))
+    for kind in ERROR_KINDS:
+        yield Reading(OPTIMIZER_ERROR, (*labels, kind), float(kind in errors))
+
+
+def error_kind(text: str) -> str:
+    """Return the kind of an optimizer's error text."""
+    return "disk_space" if any(part in text for part in DISK_SPACE_TEXTS) else "other"
+
+
+def _physical(view: CollectionView, labels: tuple[str, str], beside: Beside) -> Iterator[Reading]:
+    replicas = [replica for _, replica in view.replicas()]
+    segments = [replica.segments for replica in replicas if replica.segments is not None]
+    if segments and len(segments) == len(replicas):
+        yield Reading(DELETED, labels, float(sum(one.deleted_points for one in segments)))
+        yield Reading(RECLAIMABLE, labels, float(sum(one.reclaimable_bytes for one in segments)))
+    vector_bytes = _sum(replica.local.vector_bytes if replica.local else None for replica in replicas)
+    if vector_bytes is not None:
+        yield Reading(VECTOR_BYTES, labels, float(vector_bytes))
+    payload_bytes = _sum(replica.local.payload_bytes if replica.local else None for replica in replicas)
+    if payload_bytes is not None:
+        yield Reading(PAYLOAD_BYTES, labels, float(payload_bytes))
+    # the server counts a shard that did not load as 0 bytes
+    dummy = any(replica.local is not None and not replica.local.loaded for replica in replicas)
+    if beside.usage is not None and not dummy:
+        yield Reading(RAM, labels, float(beside.usage.ram_bytes))
+        yield Reading(PAGE_CACHE, labels, float(beside.usage.cached_bytes))
+        yield Reading(PAGE_CACHE_EXPECTED, labels, float(beside.usage.expected_cache_bytes))
+        yield Reading(DISK, labels, float(beside.usage.disk_bytes))
+
+
+def _sum(numbers: Iterable[int | None]) -> int | None:
+    """The sum, or None where a part is missing or there is none."""
+    parts = list(numbers)
+    return None if not parts or None in parts else sum(part for part in parts if part is not None)
+
+
+def worst_of_shards(view: CollectionView, number: Callable[[ReplicaView], int | None]) -> int | None:
+    """Sum over shards the highest number among the replicas that tell one; None where a shard has none."""
+    return _sum(_highest(shard, number) for shard in view.shards)
+
+
+def _highest(shard: ShardView, number: Callable[[ReplicaView], int | None]) -> int | None:
+    told = [value for replica in shard.replicas if (value := number(replica)) is not None]
+    return max(told) if told else None
+
+
+def worst_by_vector(
+    view: CollectionView, points: Callable[[ShardSegmentsSeen], Mapping[str, int] | None]
+) -> dict[str, int] | None:
+    """As `worst_of_shards`, for each vector name; None where a shard has no replica that tells."""
+    total: dict[str, int] = {}
+    for shard in view.shards:
+        told = [
+            by_vector
+            for replica in shard.replicas
+            if replica.segments is not None and (by_vector := points(replica.segments)) is not None
+        ]
+        if not told:
+            return None
+        for vector in {vector for by_vector in told for vector in by_vector}:
+            worst = max(by_vector.get(vector, 0) for by_vector in told)
+            total[vector] = total.get(vector, 0) + worst
+    return dict(sorted(total.items()))

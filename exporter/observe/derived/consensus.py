@@ -1,0 +1,137 @@
+"""What is true of a cluster as a whole: peers, voters, quorum, versions, disagreement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from exporter.model import CLUSTER_LABEL, Kind, MetricSpec, Reading
+from exporter.observe.derived.view import Membership, PeerView, authority
+from exporter.observe.sources.cluster import ClusterSeen
+
+CLUSTER = "GET /cluster"
+TELEMETRY = "GET /telemetry?details_level=3"
+
+
+def _gauge(name: str, what: str, unit: str, source: str = CLUSTER, *labels: str) -> MetricSpec:
+    return MetricSpec(f"qdrantx_{name}", Kind.GAUGE, what, unit, source, (CLUSTER_LABEL, *labels))
+
+
+KNOWN = _gauge("cluster_peers_known", "Peers that the cluster lists", "peers")
+WATCHED = _gauge("cluster_peers_watched", "Peers that this daemon polls", "peers", "this daemon")
+VERSIONS = _gauge("cluster_versions", "Different server versions among the peers", "versions", TELEMETRY)
+VOTERS = _gauge("cluster_voters", "Peers that vote in consensus", "peers")
+HEADROOM = _gauge(
+    "cluster_quorum_headroom",
+    "Answering voters whose consensus works, minus the majority; below 0 there is no quorum",
+    "peers",
+)
+COMMIT_SPREAD = _gauge(
+    "cluster_commit_spread", "Highest commit index of an answering peer minus the lowest", "entries"
+)
+DISAGREEMENT = _gauge(
+    "peer_view_disagreement",
+    "Answering peers that list other peers (peers) or another commit index (commit) than the newest view, "
+    "and shards whose replica states two of them tell differently (replicas)",
+    "peers or shards",
+    f"{CLUSTER}, {TELEMETRY}",
+    "kind",
+)
+SEND_FAILURES = _gauge(
+    "consensus_send_failures",
+    "Consensus messages from the leader to another peer that failed in a row",
+    "messages",
+    CLUSTER,
+    "peer",
+    "to",
+)
+SPECS = (KNOWN, WATCHED, VERSIONS, VOTERS, HEADROOM, COMMIT_SPREAD, DISAGREEMENT, SEND_FAILURES)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsensusView:
+    """One watched peer's word on consensus; `answering`: its newest /cluster poll succeeded."""
+
+    label: str
+    answering: bool
+    seen: ClusterSeen
+
+
+def readings(
+    cluster: str,
+    peers: Sequence[PeerView],
+    consensus: Sequence[ConsensusView],
+    membership: Membership,
+    watched: int,
+) -> Iterator[Reading]:
+    """Yield the cluster's numbers. `watched` counts the targets, answering or not."""
+    labels = (cluster,)
+    yield Reading(WATCHED, labels, float(watched))
+    versions = _versions(peers)
+    if versions:
+        yield Reading(VERSIONS, labels, float(len(versions)))
+    told = [one for one in consensus if one.answering]
+    enabled = [one for one in told if one.seen.enabled]
+    if enabled:
+        yield from _clustered(cluster, enabled, membership)
+    elif told:
+        yield Reading(KNOWN, labels, float(len(told)))
+
+
+def _versions(peers: Sequence[PeerView]) -> set[str]:
+    """Versions the peers say of themselves, and the authority's of those we do not watch."""
+    versions = {peer.telemetry.version_text for peer in peers}
+    newest = authority(peers)
+    if newest is not None:
+        ours = {peer.peer_id for peer in peers}
+        told = newest.telemetry.peer_versions
+        versions |= {version for peer_id, version in told.items() if peer_id not in ours}
+    return versions
+
+
+def _clustered(cluster: str, told: Sequence[ConsensusView], membership: Membership) -> Iterator[Reading]:
+    newest = max(told, key=lambda one: (one.seen.term, one.seen.commit, -(one.seen.peer_id or 0)))
+    listed = newest.seen.peers
+    yield Reading(KNOWN, (cluster,), float(len(listed)))
+    voters = voters_of(listed, told)
+    yield Reading(VOTERS, (cluster,), float(len(voters)))
+    headroom = quorum_headroom(voters, told, membership)
+    if headroom is not None:
+        yield Reading(HEADROOM, (cluster,), float(headroom))
+    commits = [one.seen.commit for one in told]
+    yield Reading(COMMIT_SPREAD, (cluster,), float(max(commits) - min(commits)))
+    other_peers = sum(1 for one in told if set(one.seen.peers) != set(listed))
+    other_commit = sum(
+        1 for one in told if (one.seen.term, one.seen.commit) != (newest.seen.term, newest.seen.commit)
+    )
+    yield Reading(DISAGREEMENT, (cluster, "peers"), float(other_peers))
+    yield Reading(DISAGREEMENT, (cluster, "commit"), float(other_commit))
+    for one in told:
+        yield from _send_failures(cluster, one, membership)
+
+
+def voters_of(listed: Mapping[int, str], told: Sequence[ConsensusView]) -> set[int]:
+    """The listed peers less those that say they do not vote: one that says nothing is taken to vote."""
+    silent = {one.seen.peer_id for one in told if not one.seen.is_voter}
+    return {peer_id for peer_id in listed if peer_id not in silent}
+
+
+def quorum_headroom(voters: set[int], told: Sequence[ConsensusView], membership: Membership) -> int | None:
+    """Answering voters whose consensus works, minus the majority.
+
+    None where a voter is not watched: it may well be up, and one URL of a cluster must not page.
+    """
+    if any(voter not in membership.label_of for voter in voters):
+        return None
+    working = sum(1 for one in told if one.seen.working and one.seen.peer_id in voters)
+    return working - (len(voters) // 2 + 1)
+
+
+def _send_failures(cluster: str, one: ConsensusView, membership: Membership) -> Iterator[Reading]:
+    """The leader's failed sends: a follower's map is empty even while a peer is dead."""
+    if one.seen.role != "Leader":
+        return
+    for peer_id, uri in one.seen.peers.items():
+        if peer_id != one.seen.peer_id:
+            count = one.seen.send_failures.get(uri, 0)
+            yield Reading(SEND_FAILURES, (cluster, one.label, membership.label(peer_id)), float(count))

@@ -1,0 +1,300 @@
+"""GET /telemetry?details_level=3: the backbone. One call, local to the peer, true in every state seen.
+
+Tells the peer's own numbers and, for each shard it holds, the status, points and
+update queue. Servers before 1.14 answer with their whole tree, segments included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from exporter.errors import BadPayload
+from exporter.model import Evidence, Kind, MetricSpec, Reading
+from exporter.observe.sources import traffic
+from exporter.observe.sources.contract import PEER_LABELS, Ask, Learnt, Pace, Reach, peer_gauge
+from exporter.qdrant.payloads import (
+    CollectionName,
+    CollectionTelemetry,
+    LocalShard,
+    Telemetry,
+    decode,
+    result,
+)
+from exporter.qdrant.versions import Version, parse_version
+
+ENDPOINT = "/telemetry"
+PATH = "/telemetry?details_level=3"
+SOURCE = "GET /telemetry?details_level=3"
+KIB = 1024  # the server counts memory and disk in KiB
+
+# A shard that failed to load, or was not loaded in recovery mode, is told by this name alone.
+DUMMY = "dummy shard"
+
+# Until 1.11.3 work that waits for a write is told as this "error" beside a green status; since then it
+# is the status grey. It is no failure and must not page as one.
+PENDING_TEXT = "optimizations pending, awaiting update operation"
+
+INFO = peer_gauge("qdrantx_peer_info", "Version and peer id of the server", "1", SOURCE, "version", "peer_id")
+START = peer_gauge(
+    "qdrantx_peer_start_time_seconds", "When the server process started", "seconds, Unix time", SOURCE
+)
+RECOVERY = peer_gauge(
+    "qdrantx_peer_recovery_mode", "Whether the server runs in recovery mode", "1 or 0", SOURCE
+)
+CPU = peer_gauge("qdrantx_peer_cpu_cores_used", "CPU the server uses, since 1.18", "cores", SOURCE)
+RESIDENT = peer_gauge(
+    "qdrantx_peer_memory_resident_bytes",
+    "Resident memory of the server's allocator; mapped files are not in it",
+    "bytes",
+    SOURCE,
+)
+TOTAL_MEMORY = peer_gauge("qdrantx_peer_memory_total_bytes", "Memory of the machine", "bytes", SOURCE)
+USED_MEMORY = peer_gauge(
+    "qdrantx_peer_memory_used_ratio", "Resident memory of the server over the machine's", "ratio 0-1", SOURCE
+)
+DISK_SIZE = peer_gauge(
+    "qdrantx_peer_disk_size_bytes",
+    "Size of the disks of the machine as the server counts them",
+    "bytes",
+    SOURCE,
+)
+QUOTA = MetricSpec(
+    "qdrantx_quota_exceeded",
+    Kind.GAUGE,
+    "Whether a quota of the server is exceeded, since 1.19; absent where it is not enforced",
+    "1 or 0",
+    SOURCE,
+    (*PEER_LABELS, "resource"),
+    evidence=Evidence.CODE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSeen:
+    """A shard on the peer that told of it. Numbers are None where the server does not give them."""
+
+    loaded: bool
+    status: str | None = None
+    points: int | None = None
+    vector_bytes: int | None = None
+    payload_bytes: int | None = None
+    optimizer_error: str = ""
+    optimizer_known: bool = False
+    queue_length: int | None = None
+    operations: int | None = None
+    deferred_points: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSeen:
+    """A shard of a collection as one peer tells it; `local` where the peer holds it."""
+
+    shard: int
+    states: Mapping[int, str]  # peer id -> replica state
+    local: LocalSeen | None
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionSeen:
+    """A collection as one peer tells it."""
+
+    name: str
+    replication_factor: int
+    indexing_threshold_kb: int | None
+    shards: tuple[ShardSeen, ...]
+    transfers: int
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetrySeen:
+    """One peer's telemetry. `unreadable` names collections whose part did not fit."""
+
+    process_id: str  # random per server process: a change is a restart
+    version: Version | None
+    version_text: str
+    started_at_seconds: float | None
+    clustered: bool | None  # None where a narrow key hides it
+    peer_id: int | None
+    term: int
+    commit: int
+    collections: Mapping[str, CollectionSeen]
+    unreadable: tuple[str, ...] = ()
+    snapshots_running: Mapping[str, int] | None = None
+    peer_versions: Mapping[int, str] = field(default_factory=dict)
+    traffic: tuple[traffic.Traffic, ...] = ()
+
+
+class TelemetrySource:
+    """The peer's own numbers as readings; collections are told by what is derived from all peers."""
+
+    name = "telemetry"
+    pace = Pace.FAST
+    reach = Reach.PEER
+    specs: tuple[MetricSpec, ...] = (
+        INFO, START, RECOVERY, CPU, RESIDENT, TOTAL_MEMORY, USED_MEMORY, DISK_SIZE, QUOTA, *traffic.SPECS,
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self._decoded = DecodedCollections()
+
+    async def poll(self, ask: Ask) -> Learnt:
+        answer = await ask.gateway.get(PATH, endpoint=ENDPOINT, deadline_seconds=ask.deadline_seconds)
+        learnt: Learnt = await ask.off_loop(self._read, answer.body, ask.cluster, ask.peer)
+        return learnt
+
+    def _read(self, body: bytes, cluster: str, peer: str) -> Learnt:
+        telemetry = result(body, Telemetry, ENDPOINT)
+        seen = read(telemetry, self._decoded)
+        faults = tuple(
+            BadPayload(ENDPOINT, f"collection {name!r} does not read as expected").fault()
+            for name in seen.unreadable
+        )
+        return Learnt(seen, tuple(readings(telemetry, seen, cluster, peer)), faults)
+
+
+class DecodedCollections:
+    """Collections as last decoded, by their bytes: one that did not change is not decoded again.
+
+    Most collections of a large deployment are idle from one poll to the next; a hash
+    of their bytes costs a fiftieth of decoding them.
+    """
+
+    def __init__(self) -> None:
+        self._by_hash: dict[int, CollectionSeen] = {}
+
+    def read(self, raws: list[Any]) -> tuple[dict[str, CollectionSeen], tuple[str, ...]]:
+        """Return the collections by name, and the names of those that did not fit."""
+        kept: dict[int, CollectionSeen] = {}
+        collections: dict[str, CollectionSeen] = {}
+        unreadable: list[str] = []
+        for raw in raws:
+            key = hash(bytes(raw))
+            seen = self._by_hash.get(key)
+            if seen is None:
+                try:
+                    seen = read_collection(decode(raw, CollectionTelemetry, ENDPOINT))
+                except BadPayload:
+                    unreadable.append(_name_of(raw))
+                    continue
+            kept[key] = seen
+            collections[seen.name] = seen
+        self._by_hash = kept
+        return collections, tuple(unreadable)
+
+
+def _name_of(raw: Any) -> str:
+    try:
+        return decode(raw, CollectionName, ENDPOINT).id
+    except BadPayload:
+        return "?"
+
+
+def read(telemetry: Telemetry, decoded: DecodedCollections) -> TelemetrySeen:
+    """Understand one peer's telemetry, level 2 (before 1.14) or 3."""
+    cluster = telemetry.cluster
+    status = cluster.status if cluster else None
+    collections, unreadable = decoded.read(telemetry.collections.collections)
+    snapshots = telemetry.collections.snapshots
+    metadata = (cluster.peer_metadata or {}) if cluster else {}
+    return TelemetrySeen(
+        process_id=telemetry.id,
+        version=parse_version(telemetry.app.version),
+        version_text=telemetry.app.version,
+        started_at_seconds=unix_time(telemetry.app.startup),
+        clustered=cluster.enabled if cluster else None,
+        peer_id=status.peer_id if status else None,
+        term=status.term if status else 0,
+        commit=status.commit if status else 0,
+        collections=collections,
+        unreadable=unreadable,
+        snapshots_running=None if snapshots is None else {one.id: one.running_snapshots for one in snapshots},
+        peer_versions={int(peer): one.version for peer, one in metadata.items() if one.version},
+        traffic=tuple(traffic.read(telemetry.requests)) if telemetry.requests else (),
+    )
+
+
+def read_collection(told: CollectionTelemetry) -> CollectionSeen:
+    """Understand one collection of the telemetry."""
+    return CollectionSeen(
+        name=told.id,
+        replication_factor=told.config.params.replication_factor,
+        indexing_threshold_kb=told.config.optimizer_config.indexing_threshold,
+        shards=tuple(
+            ShardSeen(shard.id, shard.replicate_states, read_local(shard.local) if shard.local else None)
+            for shard in told.shards or ()
+        ),
+        transfers=len(told.transfers or ()),
+    )
+
+
+def read_local(local: LocalShard) -> LocalSeen:
+    """Understand a shard on this peer; a dummy's green and its zeros are not believed."""
+    if local.variant_name == DUMMY:
+        return LocalSeen(loaded=False)
+    points = local.num_points
+    if points is None and local.segments is not None:  # before 1.14 a shard has no count of its own
+        points = sum(segment.info.num_points for segment in local.segments)
+    vector_bytes, payload_bytes = local.vectors_size_bytes, local.payloads_size_bytes
+    if vector_bytes is None and local.segments is not None:
+        vector_bytes = sum(segment.info.vectors_size_bytes for segment in local.segments)
+        payload_bytes = sum(segment.info.payloads_size_bytes for segment in local.segments)
+    queue = local.update_queue
+    error = error_text(local.optimizations.status) if local.optimizations else ""
+    pending = error == PENDING_TEXT
+    return LocalSeen(
+        loaded=True,
+        status="grey" if pending else local.status,
+        points=points,
+        vector_bytes=vector_bytes,
+        payload_bytes=payload_bytes,
+        optimizer_error="" if pending else error,
+        optimizer_known=local.optimizations is not None,
+        queue_length=queue.length if queue else None,
+        operations=queue.op_num if queue else None,
+        # the server leaves the field out while prevent_unoptimized is off: nothing is deferred then
+        deferred_points=(queue.deferred_points or 0) if queue else None,
+    )
+
+
+def error_text(status: Any) -> str:
+    """Return the text in {"error": text}, the optimizer's way to say that it gave up; else ""."""
+    return str(status.get("error", "")) if isinstance(status, dict) else ""
+
+
+def unix_time(text: str) -> float | None:
+    """Return Qdrant's ISO time (UTC, up to nanoseconds) as Unix seconds, or None."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return None
+
+
+def readings(telemetry: Telemetry, seen: TelemetrySeen, cluster: str, peer: str) -> Iterator[Reading]:
+    """Yield the peer's own numbers. Memory and disk sizes come in KiB and leave in bytes."""
+    labels = (cluster, peer)
+    system = telemetry.app.system
+    peer_id = "" if seen.peer_id is None else str(seen.peer_id)
+    yield Reading(INFO, (*labels, seen.version_text, peer_id), 1.0)
+    if seen.started_at_seconds is not None:
+        yield Reading(START, labels, seen.started_at_seconds)
+    yield Reading(RECOVERY, labels, float(telemetry.app.features.recovery_mode))
+    if system.cpu_cores_used is not None:
+        yield Reading(CPU, labels, system.cpu_cores_used)
+    resident = telemetry.memory.resident_bytes if telemetry.memory else None
+    if resident is not None:
+        yield Reading(RESIDENT, labels, float(resident))
+    if system.ram_size:
+        yield Reading(TOTAL_MEMORY, labels, float(system.ram_size * KIB))
+        if resident is not None:
+            yield Reading(USED_MEMORY, labels, resident / (system.ram_size * KIB))
+    if system.disk_size:
+        yield Reading(DISK_SIZE, labels, float(system.disk_size * KIB))
+    if telemetry.quota is not None:
+        exceeded = telemetry.quota.exceeded
+        for resource, value in (("memory", exceeded.resident_memory), ("disk", exceeded.disk_usage)):
+            if value is not None:
+                yield Reading(QUOTA, (*labels, resource), float(value))
+    yield from traffic.readings(seen.traffic, cluster, peer)

@@ -1,0 +1,338 @@
+"""Typed views of what we read in Qdrant's answers: only the fields we use.
+
+Enumerations stay plain strings, so that a word of a newer server costs nothing.
+Collections inside /telemetry stay raw bytes and are decoded one by one, so that
+one odd collection costs itself and not the poll. What the answers mean is not said here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+
+from exporter.errors import BadPayload
+
+T = TypeVar("T")
+
+
+class Payload(Struct, frozen=True, gc=False):
+    """A view that holds no cycles, so the collector need not track it."""
+
+
+class Envelope(Payload, Generic[T]):
+    """Qdrant's frame around every JSON answer."""
+
+    result: T
+
+
+class Features(Payload):
+    recovery_mode: bool = False
+
+
+class System(Payload):
+    """Sizes in KiB, as the server counts them."""
+
+    cores: int | None = None
+    cpu_cores_used: float | None = None
+    ram_size: int | None = None
+    disk_size: int | None = None
+
+
+class App(Payload):
+    version: str
+    startup: str = ""
+    features: Features = Features()
+    system: System = System()
+
+
+class RunningSnapshots(Payload):
+    id: str
+    running_snapshots: int = 0
+
+
+class Collections(Payload):
+    number_of_collections: int = 0
+    collections: list[Raw] = []
+    snapshots: list[RunningSnapshots] | None = None
+
+
+class ConsensusThread(Payload):
+    consensus_thread_status: str = ""
+    err: str | None = None
+
+
+class PeerConsensus(Payload):
+    term: int = 0
+    commit: int = 0
+    role: str | None = None
+    is_voter: bool = True
+    peer_id: int | None = None
+    pending_operations: int = 0
+
+
+class PeerMetadata(Payload):
+    version: str | None = None
+
+
+class ClusterTelemetry(Payload):
+    enabled: bool = False
+    status: PeerConsensus | None = None
+    peer_metadata: dict[str, PeerMetadata] | None = None
+
+
+class RequestStatistics(Payload):
+    count: int = 0
+    total_duration_micros: float | None = None
+
+
+class RestRequests(Payload):
+    responses: dict[str, dict[str, RequestStatistics]] = {}
+
+
+class GrpcRequests(Payload):
+    responses: dict[str, Raw] = {}  # before 1.17 one count a method, since then one a gRPC code
+
+
+class Requests(Payload):
+    rest: RestRequests = RestRequests()
+    grpc: GrpcRequests = GrpcRequests()
+
+
+class Memory(Payload):
+    resident_bytes: int | None = None
+
+
+class QuotaExceeded(Payload):
+    """Null: this limit is not enforced."""
+
+    resident_memory: bool | None = None
+    disk_usage: bool | None = None
+
+
+class QuotaTelemetry(Payload):
+    """Since 1.19: read in the server's code, never seen on a server."""
+
+    exceeded: QuotaExceeded = QuotaExceeded()
+
+
+class Telemetry(Payload):
+    """GET /telemetry, levels 2 to 4."""
+
+    id: str
+    app: App
+    collections: Collections
+    cluster: ClusterTelemetry | None = None
+    requests: Requests | None = None
+    memory: Memory | None = None
+    quota: QuotaTelemetry | None = None
+
+
+class OptimizerConfig(Payload):
+    deleted_threshold: float | None = None
+    indexing_threshold: int | None = None  # KB; null: the server's default; 0: no indexing
+
+
+class CollectionParams(Payload):
+    shard_number: int = 1
+    replication_factor: int = 1
+
+
+class CollectionConfig(Payload):
+    params: CollectionParams = CollectionParams()
+    optimizer_config: OptimizerConfig = OptimizerConfig()
+
+
+class UpdateQueue(Payload):
+    length: int | None = None
+    op_num: int | None = None
+    deferred_points: int | None = None
+
+
+class OptimizationRun(Payload):
+    name: str
+    status: Any = None  # "optimizing", "done", {"cancelled": text} or {"error": text}
+    start_at: str = ""
+    uuid: str | None = None
+
+
+class Optimizations(Payload):
+    status: Any = None  # "ok" or {"error": text}
+    log: list[OptimizationRun] = []
+
+
+class PayloadIndex(Payload):
+    data_type: str
+    points: int = 0
+
+
+class VectorCounts(Payload):
+    num_vectors: int = 0
+
+
+class SegmentInfo(Payload):
+    segment_type: str
+    num_points: int
+    num_vectors: int = 0
+    num_indexed_vectors: int = 0
+    num_deleted_vectors: int = 0  # deleted points, whatever the name says
+    vectors_size_bytes: int = 0
+    payloads_size_bytes: int = 0
+    index_schema: dict[str, PayloadIndex] = {}
+    vector_data: dict[str, VectorCounts] = {}
+
+
+class VectorIndex(Payload):
+    type: str = ""
+
+
+class SegmentVector(Payload):
+    size: int
+    index: VectorIndex = VectorIndex()
+    datatype: str | None = None
+    multivector_config: Any = None
+
+
+class SegmentConfig(Payload):
+    vector_data: dict[str, SegmentVector] = {}
+
+
+class Segment(Payload):
+    info: SegmentInfo
+    config: SegmentConfig = SegmentConfig()
+
+
+class LocalShard(Payload):
+    """A shard on this peer. A "dummy shard" did not load and reports green and nothing else."""
+
+    variant_name: str | None = None
+    status: str | None = None
+    num_points: int | None = None
+    vectors_size_bytes: int | None = None
+    payloads_size_bytes: int | None = None
+    segments: list[Segment] | None = None
+    optimizations: Optimizations | None = None
+    indexed_only_excluded_vectors: dict[str, int] | None = None
+    update_queue: UpdateQueue | None = None
+
+
+class Shard(Payload):
+    id: int
+    key: str | int | None = None
+    local: LocalShard | None = None
+    replicate_states: dict[int, str] = {}
+
+
+class CollectionTelemetry(Payload):
+    id: str
+    config: CollectionConfig = CollectionConfig()
+    shards: list[Shard] | None = None
+    transfers: list[Any] | None = None
+
+
+class CollectionName(Payload):
+    """Just the name, for a collection whose other fields do not fit."""
+
+    id: str
+
+
+class PeerAddress(Payload):
+    uri: str = ""
+
+
+class RaftInfo(Payload):
+    term: int = 0
+    commit: int = 0
+    pending_operations: int = 0
+    leader: int | None = None  # 0 as well as null: no leader
+    role: str | None = None
+    is_voter: bool = True
+
+
+class SendFailures(Payload):
+    count: int = 0
+
+
+class ClusterStatus(Payload):
+    """GET /cluster."""
+
+    status: str
+    peer_id: int | None = None
+    peers: dict[str, PeerAddress] = {}
+    raft_info: RaftInfo | None = None
+    consensus_thread_status: ConsensusThread | None = None
+    message_send_failures: dict[str, SendFailures] = {}
+
+
+class OptimizationsSummary(Payload):
+    queued_points: int
+
+
+class CollectionOptimizations(Payload):
+    """GET /collections/{collection}/optimizations, since 1.17."""
+
+    summary: OptimizationsSummary
+    running: list[Any] = []
+
+
+class Usage(Payload):
+    disk_bytes: int
+    ram_bytes: int
+    cached_bytes: int
+    expected_cache_bytes: int
+
+
+class CollectionMemory(Payload):
+    """GET /collections/{collection}/memory, since 1.18."""
+
+    total: Usage
+
+
+class Alias(Payload):
+    alias_name: str
+    collection_name: str
+
+
+class Aliases(Payload):
+    aliases: list[Alias]
+
+
+class Snapshot(Payload):
+    name: str
+    size: int = 0
+
+
+class Issue(Payload):
+    id: str
+
+
+class Issues(Payload):
+    issues: list[Issue]
+
+
+class QuotaUsage(Payload):
+    """Whole percent of this node; null where the server cannot measure."""
+
+    disk_usage_percent: float | None = None
+    resident_memory_percent: float | None = None
+
+
+class Quotas(Payload):
+    """GET /quotas, since 1.19: read in the server's code, never seen on a server."""
+
+    usage: QuotaUsage
+
+
+def decode(body: bytes | Raw, kind: type[T], endpoint: str) -> T:
+    """Decode `body` as `kind`. Raises BadPayload naming the endpoint and the path in the answer."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadPayload(endpoint, f"not the JSON that Qdrant sends: {error}") from error
+
+
+def result(body: bytes | Raw, kind: type[T], endpoint: str) -> T:
+    """Decode the `result` of an answer. Raises BadPayload as `decode` does."""
+    envelope: Envelope[T] = decode(body, Envelope[kind], endpoint)  # type: ignore[valid-type]
+    return envelope.result
