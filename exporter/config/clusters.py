@@ -112,9 +112,7 @@ class CollectionSettings(Section):
     expected: tuple[CollectionName, ...] = ()
     # 40 series a collection make 200,000, which Prometheus takes in a third of a second.
     # The bound is ten times that: there one scrape fills Prometheus's default 10 s.
-    cap: Annotated[
-        Count, within(1, 50_000, reason="40 series a collection are 2 million at 50000")
-    ] = 5_000
+    cap: Annotated[Count, within(1, 50_000, reason="40 series a collection are 2 million at 50000")] = 5_000
 
     @model_validator(mode="after")
     def _expected_is_watched(self) -> Self:
@@ -140,27 +138,27 @@ class PollSettings(Section):
     fast_seconds: Annotated[
         Seconds,
         within(0.1, 300, show=format_duration, reason="Prometheus forgets a series after 5m"),
-    ] = Field(15.0, validation_alias="fast", serialization_alias="fast")
+    ] = Field(default=15.0, validation_alias="fast", serialization_alias="fast")
     # Segments cost the server about 110 ms of CPU at 1,000 collections.
     medium_seconds: Annotated[
         Seconds,
         within(0.1, 3_600, show=format_duration, reason="lag older than an hour warns of nothing"),
-    ] = Field(60.0, validation_alias="medium", serialization_alias="medium")
+    ] = Field(default=60.0, validation_alias="medium", serialization_alias="medium")
     # One call a collection: about 2 s of the server's CPU at 1,000, and it changes rarely.
     slow_seconds: Annotated[
         Seconds,
         within(0.1, 86_400, show=format_duration, reason="what is older than a day helps nobody"),
-    ] = Field(600.0, validation_alias="slow", serialization_alias="slow")
+    ] = Field(default=600.0, validation_alias="slow", serialization_alias="slow")
     # Under the fast interval, so that a silent peer is known before its next poll is due.
     deadline_seconds: Annotated[
         Seconds,
         within(0.1, 300, show=format_duration, reason="a peer that takes longer is down for its users"),
-    ] = Field(10.0, validation_alias="deadline", serialization_alias="deadline")
+    ] = Field(default=10.0, validation_alias="deadline", serialization_alias="deadline")
     # Healthy answers take milliseconds and a dead peer 0.4 s; a frozen one 9.4 s, not worth waiting for.
     fanout_deadline_seconds: Annotated[
         Seconds,
         within(0.1, 300, show=format_duration, reason="these calls wait for other peers"),
-    ] = Field(3.0, validation_alias="fanout_deadline", serialization_alias="fanout_deadline")
+    ] = Field(default=3.0, validation_alias="fanout_deadline", serialization_alias="fanout_deadline")
     # Half at most: the server is there for its users.
     budget_ratio: Annotated[
         Ratio, within(0.0001, 0.5, reason="the share of time in which a peer may work for us")
@@ -169,7 +167,9 @@ class PollSettings(Section):
     response_limit_bytes: Annotated[
         Size,
         within(_MEBIBYTE, 4_096 * _MEBIBYTE, show=format_size, reason="an answer is held in memory whole"),
-    ] = Field(256 * _MEBIBYTE, validation_alias="response_limit", serialization_alias="response_limit")
+    ] = Field(
+        default=256 * _MEBIBYTE, validation_alias="response_limit", serialization_alias="response_limit"
+    )
     disabled_sources: tuple[Annotated[str, AfterValidator(_disabled_source)], ...] = ()
 
     @model_validator(mode="after")

@@ -7,9 +7,9 @@ the value: a key pasted into the wrong line must not end up in a log.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     AfterValidator,
@@ -54,6 +54,9 @@ class Section(BaseModel):
         serialize_by_alias=True,
     )
 
+    # Keys that the format has and we do not, and what to do instead.
+    refused_keys: ClassVar[Mapping[str, str]] = {}
+
     @model_validator(mode="before")
     @classmethod
     def _nothing_written_is_the_default(cls, value: Any) -> Any:
@@ -72,32 +75,43 @@ def keys_of(section: type[Section]) -> dict[str, FieldInfo]:
     }
 
 
+def _given_by_code(value: Any, info: ValidationInfo) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and not isinstance(info.context, Written)
+
+
 def _seconds(value: Any, info: ValidationInfo) -> float:
     if isinstance(value, str):
         return parse_duration(value)
-    if isinstance(value, bool) or isinstance(info.context, Written):
-        raise ValueError(WRITE_A_DURATION)
-    if not isinstance(value, int | float):
-        raise ValueError(WRITE_A_DURATION)
-    return float(value)
+    if _given_by_code(value, info):
+        return float(value)
+    raise ValueError(WRITE_A_DURATION)
 
 
 def _size(value: Any, info: ValidationInfo) -> int:
     if isinstance(value, str):
         return parse_size(value)
-    if isinstance(info.context, Written) or isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(WRITE_A_SIZE)
-    return value
+    if _given_by_code(value, info):
+        return int(value)
+    raise ValueError(WRITE_A_SIZE)
 
 
 def _number(value: Any) -> Any:
     if isinstance(value, bool):  # pydantic would read `cap: yes` as 1
-        raise ValueError("write a number")
+        raise ValueError("write a number")  # noqa: TRY004  # pydantic takes no TypeError
     return value
 
 
 def _one_or_many(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
+
+
+def _at_least_one(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    if not addresses:
+        raise ValueError("the list is empty; write an address or leave the key out")
+    if len(set(addresses)) < len(addresses):
+        raise ValueError("an address is written twice; remove one")
+    return addresses
 
 
 def _filled(text: str) -> str:
@@ -164,9 +178,7 @@ def _directory(path: Path, info: ValidationInfo) -> Path:
     return path
 
 
-def within(
-    lowest: float, highest: float, *, show: Callable[[Any], str] = str, reason: str
-) -> AfterValidator:
+def within(lowest: float, highest: float, *, show: Callable[[Any], str] = str, reason: str) -> AfterValidator:
     """Make a check of bounds, both included, whose refusal tells them and the reason."""
 
     def check(value: float) -> float:
@@ -191,7 +203,9 @@ ClusterName = Annotated[str, AfterValidator(_cluster_name)]
 PeerName = Annotated[str, AfterValidator(_peer_name)]
 CollectionName = Annotated[str, AfterValidator(_collection_name)]
 ListenAddresses = Annotated[
-    tuple[Annotated[str, AfterValidator(_listen_address)], ...], BeforeValidator(_one_or_many)
+    tuple[Annotated[str, AfterValidator(_listen_address)], ...],
+    BeforeValidator(_one_or_many),
+    AfterValidator(_at_least_one),
 ]
 AnyPath = Annotated[Path, AfterValidator(_path)]
 ExistingFile = Annotated[Path, AfterValidator(_existing_file)]

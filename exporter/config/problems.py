@@ -32,7 +32,6 @@ _INSTEAD = {
     "float_parsing": "write a number",
     "finite_number": "write a finite number",
     "tuple_type": WRITE_A_LIST,
-    "too_short": "the list is empty; write at least one item or leave the key out",
     "model_type": WRITE_KEYS,
     "dict_type": WRITE_KEYS,
 }
@@ -52,28 +51,33 @@ class ProblemList:
 
     def __init__(self, *, origins: Mapping[KeyPath, Origin]) -> None:
         self._origins = origins
-        self._found: list[tuple[KeyPath, str]] = []
+        self._found: list[tuple[Origin, KeyPath, str]] = []
+        self._causes: set[KeyPath] = set()
 
     def add(self, path: KeyPath, message: str) -> None:
-        """Note a problem, unless this very place has one: its cause is the first one."""
-        if all(path != known for known, _ in self._found):
-            self._found.append((path, message))
+        """Note a problem, unless this very place has one: the first is the cause."""
+        if path not in self._causes:
+            self._causes.add(path)
+            self._found.append((self._origin(path), path, message))
+
+    def add_at(self, origin: Origin, path: KeyPath, message: str) -> None:
+        """Note a problem whose place is not that of the path's value, and explains no other."""
+        self._found.append((origin, path, message))
 
     def add_consequence(self, path: KeyPath, message: str) -> None:
         """Note a problem, unless one above or below it explains it."""
-        for known, _ in self._found:
-            shared = min(len(known), len(path))
-            if known[:shared] == path[:shared] and known:
+        for cause in self._causes:
+            shared = min(len(cause), len(path))
+            if cause[:shared] == path[:shared]:
                 return
-        self._found.append((path, message))
+        self._found.append((self._origin(path), path, message))
 
     def told(self) -> tuple[Problem, ...]:
         """Return all problems: those of files by line, then those of flags and variables."""
-        placed = [(self._origin(path), path, message) for path, message in self._found]
-        placed.sort(key=lambda entry: (entry[0].name != "", entry[0].line or 0))
+        in_order = sorted(self._found, key=lambda entry: (entry[0].name != "", entry[0].line or 0))
         return tuple(
             Problem(origin.file, origin.line, origin.name or ".".join(map(str, path)), message)
-            for origin, path, message in placed
+            for origin, path, message in in_order
         )
 
     def _origin(self, path: KeyPath) -> Origin:
@@ -101,7 +105,10 @@ def explained(error: ValidationError, root: type[Section]) -> Iterator[tuple[Key
 
 
 def _unknown_key(root: type[Section], path: KeyPath) -> str:
-    known = keys_of(_section_at(root, path[:-1]))
+    section = _section_at(root, path[:-1])
+    if advice := section.refused_keys.get(str(path[-1])):
+        return advice
+    known = keys_of(section)
     near = get_close_matches(str(path[-1]), known, n=1)
     if near:
         return f"there is no such key; did you mean {near[0]}?"

@@ -16,7 +16,7 @@ HIDDEN = "<secret>"
 # HTTP servers refuse headers beyond 8 to 16 KiB; the limit also ends the reading of /dev/zero.
 MAX_SECRET_BYTES = 16_384
 
-WRITE_A_SECRET = "write ${NAME_OF_A_VARIABLE}, or {file: /path/to/secret}, or the text itself in quotes"
+HOW_TO_WRITE_ONE = "write ${NAME_OF_A_VARIABLE}, or {file: /path/to/secret}, or the text itself in quotes"
 
 
 class Secret:
@@ -92,7 +92,7 @@ def _read(value: object, info: ValidationInfo) -> Secret:
         if not isinstance(path, str) or not path:
             raise ValueError("write {file: /path/to/secret}")
         return Secret(read_secret_file(info.context.directory / path))
-    raise ValueError(WRITE_A_SECRET)
+    raise ValueError(HOW_TO_WRITE_ONE)
 
 
 def _sendable(text: str) -> str:
@@ -100,7 +100,6 @@ def _sendable(text: str) -> str:
         raise ValueError("the secret is empty; leave the key out if there is none")
     if not all("!" <= character <= "~" for character in text):
         raise ValueError(
-            "the secret has a space, a line break or a character beyond ASCII,"
-            " which no HTTP header can carry"
+            "the secret has a space, a line break or a character beyond ASCII, which no HTTP header can carry"
         )
     return text

@@ -21,8 +21,7 @@ class WebSettings(Section):
     """The daemon's HTTP face."""
 
     listen_addresses: ListenAddresses = Field(
-        (DEFAULT_LISTEN_ADDRESS,),
-        min_length=1,
+        default=(DEFAULT_LISTEN_ADDRESS,),
         validation_alias="listen_address",
         serialization_alias="listen_address",
     )
