@@ -1,0 +1,184 @@
+"""What a collection was asked to be: read from a request, held in the shape of the answer.
+
+The configuration is the JSON object that GET /collections/{name} shows, with Qdrant's defaults
+filled in. Nothing here knows the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+from exporter.embedded.answers import RefusalError, bad_body, invalid, wrong_input
+
+Document = dict[str, Any]
+
+KIB = 1024
+LONGEST_NAME = 255
+# Seen refused on 1.18.3: quote, backslash, slash. The rest is read in its code.
+REFUSED_IN_NAMES = '<>:"/\\|?*\0\x1f'
+DISTANCES = ("Cosine", "Euclid", "Dot", "Manhattan")
+LARGEST_DIMENSION = 65536  # Qdrant's own limit
+ELEMENT_BYTES = {"float32": 4, "float16": 2, "uint8": 1}
+LEAST_VACUUM_VECTORS = 100  # below: 422
+
+DEFAULT_HNSW: Document = {
+    "m": 16,
+    "ef_construct": 100,
+    "full_scan_threshold": 10000,
+    "max_indexing_threads": 0,
+    "on_disk": False,
+}
+DEFAULT_OPTIMIZERS: Document = {
+    "deleted_threshold": 0.2,
+    "vacuum_min_vector_number": 1000,
+    "default_segment_number": 0,
+    "max_segment_size": None,
+    "memmap_threshold": None,
+    "indexing_threshold": 10000,
+    "flush_interval_sec": 5,
+    "max_optimization_threads": None,
+    "prevent_unoptimized": None,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DenseVector:
+    """One dense vector of a collection. `name` is "" for the unnamed one."""
+
+    name: str
+    size: int
+    element_bytes: int
+    multiple: bool  # a multivector: many rows a point
+
+    @property
+    def bytes_each(self) -> int:
+        """Raw bytes of one row."""
+        return self.size * self.element_bytes
+
+
+def check_name(name: str) -> None:
+    """Refuse a collection name that Qdrant refuses, with its words. Raises RefusalError (422)."""
+    before = "Validation error in path parameters: [collection_name: "
+    for character in REFUSED_IN_NAMES:
+        if character in name:
+            raise RefusalError(422, f'{before}collection name cannot contain "{character}" char]')
+    if not 1 <= len(name) <= LONGEST_NAME:
+        raise RefusalError(422, f'{before}value "{name}" invalid, must be from 1 to 255 characters]')
+
+
+def created(body: Mapping[str, Any]) -> Document:
+    """Return the configuration that a creation asks for. Raises RefusalError (400, 422)."""
+    shards = body.get("shard_number", 1)
+    if shards not in (None, 1):
+        raise wrong_input(f"this server holds one shard a collection, not {shards}")
+    vectors, sparse = body.get("vectors") or {}, body.get("sparse_vectors")
+    _check_vectors(vectors)
+    params: Document = {
+        "vectors": vectors,
+        "shard_number": 1,
+        "replication_factor": body.get("replication_factor") or 1,
+        "write_consistency_factor": body.get("write_consistency_factor") or 1,
+        "on_disk_payload": body.get("on_disk_payload", True),
+    }
+    if sparse:
+        params["sparse_vectors"] = sparse
+    config: Document = {
+        "params": params,
+        "hnsw_config": DEFAULT_HNSW | _given(body, "hnsw_config"),
+        "optimizer_config": DEFAULT_OPTIMIZERS | _optimizers(body),
+        "quantization_config": body.get("quantization_config"),
+    }
+    return config
+
+
+def patched(config: Document, body: Mapping[str, Any]) -> Document:
+    """Return a configuration with the changes of a PATCH. Raises RefusalError (400, 422)."""
+    changed = deepcopy(config)
+    changed["hnsw_config"] |= _given(body, "hnsw_config")
+    changed["optimizer_config"] |= _optimizers(body)
+    if body.get("quantization_config") is not None:
+        asked = body["quantization_config"]
+        changed["quantization_config"] = None if asked == "Disabled" else asked
+    for key in ("replication_factor", "write_consistency_factor", "on_disk_payload"):
+        if (given := _given(body, "params").get(key)) is not None:
+            changed["params"][key] = given
+    return changed
+
+
+def dense_vectors(config: Mapping[str, Any]) -> tuple[DenseVector, ...]:
+    """Return the dense vectors of a configuration, in its order."""
+    vectors = config["params"]["vectors"]
+    named = {"": vectors} if _is_unnamed(vectors) else vectors
+    return tuple(
+        DenseVector(
+            name=name,
+            size=int(params["size"]),
+            element_bytes=ELEMENT_BYTES[params.get("datatype") or "float32"],
+            multiple=params.get("multivector_config") is not None,
+        )
+        for name, params in named.items()
+    )
+
+
+def sparse_names(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the sparse vectors of a configuration."""
+    return tuple(config["params"].get("sparse_vectors") or ())
+
+
+def named_vector_params(config: Mapping[str, Any]) -> Mapping[str, Document]:
+    """Return what was asked of each dense vector, the unnamed one under ""."""
+    vectors = config["params"]["vectors"]
+    return {"": vectors} if _is_unnamed(vectors) else vectors
+
+
+def _is_unnamed(vectors: Mapping[str, Any]) -> bool:
+    return isinstance(vectors.get("size"), int)
+
+
+def _check_vectors(vectors: Any) -> None:
+    no_variant = bad_body("data did not match any variant of untagged enum VectorsConfig")
+    if not isinstance(vectors, dict):
+        raise no_variant
+    for params in [vectors] if "size" in vectors else vectors.values():
+        if not isinstance(params, dict):
+            raise no_variant
+        size, distance = params.get("size"), params.get("distance")
+        if not isinstance(size, int) or not 0 < size <= LARGEST_DIMENSION or distance not in DISTANCES:
+            raise no_variant
+        if (params.get("datatype") or "float32") not in ELEMENT_BYTES:
+            raise no_variant
+
+
+def _given(body: Mapping[str, Any], key: str) -> Document:
+    asked = body.get(key) or {}
+    if not isinstance(asked, dict):
+        raise bad_body(f"{key}: invalid type, expected a map")
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def _optimizers(body: Mapping[str, Any]) -> Document:
+    asked = _given(body, "optimizers_config")
+    _check_range(asked, "deleted_threshold", lambda share: 0 <= share <= 1, "must be from 0.0 to 1.0")
+    _check_range(
+        asked,
+        "vacuum_min_vector_number",
+        lambda number: number >= LEAST_VACUUM_VECTORS,
+        f"must be {LEAST_VACUUM_VECTORS} or larger",
+    )
+    if "deleted_threshold" in asked:
+        asked["deleted_threshold"] = float(asked["deleted_threshold"])
+    return {name: value for name, value in asked.items() if name in DEFAULT_OPTIMIZERS}
+
+
+def _check_range(asked: Document, name: str, fits: Callable[[float], bool], rule: str) -> None:
+    if name not in asked:
+        return
+    value = asked[name]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise bad_body(f"optimizers_config.{name}: invalid type, expected a number")
+    shown = float(value) if name == "deleted_threshold" else value
+    if not fits(value):
+        raise invalid(f"optimizers_config.{name}", f"value {shown} invalid, {rule}")
