@@ -7,8 +7,8 @@ the network or to a database. Belongs to the event loop: a BoardView may go to a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from exporter.clock import Clock
 from exporter.model import Observation, ProducerKey, Reading
@@ -26,12 +26,19 @@ class BoardView:
     newest: Mapping[ProducerKey, Observation]  # good or failed
     known: Mapping[ProducerKey, Observation]  # the last one that read something, not expired
     standing: Mapping[ProducerKey, tuple[Reading, ...]]  # readings that never expire
+    derived: Mapping[ProducerKey, tuple[Reading, ...]]  # what was derived from all of it, in blocks
 
     def blocks(self) -> Iterator[tuple[ProducerKey, tuple[Reading, ...]]]:
         """Yield every producer's readings in force; a key may come twice, known and standing."""
         for key, observation in self.known.items():
             yield key, observation.readings
         yield from self.standing.items()
+        yield from self.derived.items()
+
+    def without_peers(self, down: Collection[tuple[str, str]]) -> BoardView:
+        """Leave out what the given (cluster, peer) learnt; standing and derived readings stay."""
+        known = {key: seen for key, seen in self.known.items() if (key.cluster, key.peer) not in down}
+        return replace(self, known=known)
 
     def of_cluster(self, cluster: str, source: str) -> dict[str, Observation]:
         """Return what is known of one source in one cluster, by peer."""
@@ -50,6 +57,7 @@ class Board:
         self._newest: dict[ProducerKey, Observation] = {}
         self._good: dict[ProducerKey, Observation] = {}
         self._standing: dict[ProducerKey, tuple[Reading, ...]] = {}
+        self._derived: dict[ProducerKey, tuple[Reading, ...]] = {}
         self._changed = asyncio.Event()
 
     def put(self, observation: Observation) -> None:
@@ -64,16 +72,17 @@ class Board:
         self._standing[key] = tuple(readings)
         self._changed.set()
 
-    def withdraw(self, key: ProducerKey) -> None:
-        """Drop what this producer learnt; its standing readings stay."""
-        if self._good.pop(key, None) is not None:
-            self._changed.set()
+    def derive(self, cluster: str, blocks: Mapping[str, tuple[Reading, ...]]) -> None:
+        """Replace all that was derived of one cluster. No change to wake for: it came from one."""
+        for key in [key for key in self._derived if key.cluster == cluster]:
+            del self._derived[key]
+        self._derived |= {ProducerKey(cluster, "", name): block for name, block in blocks.items()}
 
     def forget(self, wanted: Callable[[ProducerKey], bool]) -> None:
         """Drop everything of the producers that `wanted` names: a peer or a cluster that is gone."""
-        for store in (self._newest, self._good, self._standing):
+        for store in (self._newest, self._good, self._standing, self._derived):
             for key in [key for key in store if wanted(key)]:
-                del store[key]  # type: ignore[attr-defined]  # three dicts, one loop
+                del store[key]
         self._changed.set()
 
     def view(self) -> BoardView:
@@ -85,7 +94,7 @@ class Board:
             if now - good.monotonic_seconds > EXPIRY_INTERVALS * good.interval_seconds
         ]:
             del self._good[key]
-        return BoardView(now, dict(self._newest), dict(self._good), dict(self._standing))
+        return BoardView(now, dict(self._newest), dict(self._good), dict(self._standing), dict(self._derived))
 
     async def wait_for_change(self) -> None:
         """Return when something was put, posted or dropped since the last return."""

@@ -105,7 +105,7 @@ class Observation:
     monotonic_seconds: float  # same moment, for ages
     took_seconds: float
     interval_seconds: float  # the interval in force: three of them and this is too old
-    seen: Any | None = None
+    seen: Any = None
     readings: tuple[Reading, ...] = ()
     faults: tuple[Fault, ...] = ()
 

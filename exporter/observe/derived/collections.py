@@ -54,7 +54,7 @@ INDEXED = _gauge(
 SEGMENTS = _gauge("segments", "Segments", "segments", LEVEL_4)
 LAG = _gauge(
     "indexing_lag_points",
-    "Points of segments that reached the indexing threshold and have no index yet, worst replica of each shard",
+    "Points of segments that reached the indexing threshold and have no index yet, worst replica a shard",
     "points", LEVEL_4, labels=("vector",),
 )  # fmt: skip
 EXCLUDED = _gauge(
@@ -93,7 +93,7 @@ OPTIMIZER_ERROR = _gauge(
 )  # fmt: skip
 DELETED = _gauge("deleted_points", "Deleted points still in segments", "points", LEVEL_4, PHYSICAL)
 RECLAIMABLE = _gauge(
-    "reclaimable_bytes", "Vector and payload bytes that a rebuild of segments would free: deleted ÷ live × sizes",
+    "reclaimable_bytes", "Vector and payload bytes that a rebuild of segments would free",
     "bytes", LEVEL_4, PHYSICAL,
 )  # fmt: skip
 VECTOR_BYTES = _gauge("vector_bytes", "Raw vectors as the server estimates them", "bytes", LEVEL_3, PHYSICAL)

@@ -1,0 +1,283 @@
+"""One cluster's derivations, kept cheap: what did not change is not derived again.
+
+Holds the few histories that derivations need. Used from one thread at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from exporter.board import BoardView
+from exporter.model import CLUSTER_LABEL, Kind, MetricSpec, ProducerKey, Reading
+from exporter.observe.derived import collections, consensus, replicas
+from exporter.observe.derived.collections import Beside
+from exporter.observe.derived.consensus import ConsensusView
+from exporter.observe.derived.optimizer import RunCounts
+from exporter.observe.derived.traffic import ErrorWindow
+from exporter.observe.derived.view import Membership, PeerView, authority, collection_view
+
+LEVEL_3 = "GET /telemetry?details_level=3"
+
+
+def _cluster_gauge(name: str, what: str, unit: str, source: str, *labels: str) -> MetricSpec:
+    return MetricSpec(f"qdrantx_{name}", Kind.GAUGE, what, unit, source, (CLUSTER_LABEL, *labels))
+
+
+COLLECTIONS = _cluster_gauge("collections", "Collections of the cluster", "collections", LEVEL_3)
+DROPPED = _cluster_gauge(
+    "collections_dropped", "Collections over the cap or excluded, not told of", "collections", LEVEL_3
+)
+FIELDS_DROPPED = _cluster_gauge(
+    "payload_index_fields_dropped",
+    f"Payload indexes beyond the first {collections.MAX_INDEXED_FIELDS} of a collection, not told of",
+    "fields",
+    "GET /telemetry?details_level=4",
+)
+EXPECTED = _cluster_gauge(
+    "collection_expected_present",
+    "Whether an expected collection, or an alias of that name, exists",
+    "1 or 0",
+    LEVEL_3,
+    "collection",
+)
+ISSUES = _cluster_gauge(
+    "issues",
+    "Issues that the servers complain of, each counted once a cluster",
+    "issues",
+    "GET /issues",
+    "code",
+)
+SPECS = (COLLECTIONS, DROPPED, FIELDS_DROPPED, EXPECTED, ISSUES)
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """What was derived of one cluster: readings in blocks, and what the sources need to know."""
+
+    blocks: Mapping[str, tuple[Reading, ...]] = field(default_factory=dict)
+    selected: tuple[str, ...] = ()  # collections in force, by name
+    busy: tuple[str, ...] = ()  # of those, the ones not green everywhere
+    collections_known: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which collections are told of."""
+
+    selects: Callable[[str], bool]
+    cap: int
+    expected: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Cached:
+    objects: tuple[Any, ...]  # compared by identity; held, so that no other takes the place
+    scalars: tuple[Any, ...]
+    readings: tuple[Reading, ...]
+    busy: bool
+    fields_dropped: int
+    disagreeing_shards: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Everything known of the cluster, ready for joining."""
+
+    peers: tuple[PeerView, ...]
+    consensus: tuple[ConsensusView, ...]
+    membership: Membership
+    usage: Mapping[str, Any]
+    queued: Mapping[str, int]
+
+
+class ClusterDeriver:
+    """Derives one cluster, each time from the whole Board."""
+
+    def __init__(self, *, cluster: str, selection: Selection) -> None:
+        self._cluster = cluster
+        self._selection = selection
+        self._cache: dict[str, _Cached] = {}
+        self._windows: dict[str, ErrorWindow] = {}
+        self._runs: dict[str, RunCounts] = {}
+        self._run_blocks: dict[str, tuple[tuple[str, ...], tuple[Reading, ...]]] = {}
+        self._looked_at: dict[tuple[str, str], Any] = {}
+
+    def derive(self, board: BoardView, watched: Mapping[str, int | None]) -> Derived:
+        """Derive the cluster. `watched`: the label of every target and its peer id where known."""
+        seen = self._seen(board, watched)
+        self._look(board, watched)
+        blocks: dict[str, tuple[Reading, ...]] = {}
+        newest = authority(seen.peers)
+        selected: tuple[str, ...] = ()
+        if newest is not None:
+            selected = self._select(newest.telemetry.collections)
+            for name in selected:
+                self._refresh(name, newest, seen)
+                blocks[f"collection:{name}"] = self._cache[name].readings
+        for gone in self._cache.keys() - set(selected):
+            del self._cache[gone]
+        blocks["cluster"] = tuple(self._of_cluster(board, seen, newest, len(selected), len(watched)))
+        for peer in seen.peers:
+            blocks[f"runs:{peer.label}"] = self._runs_block(peer, selected)
+        return Derived(
+            blocks=blocks,
+            selected=selected,
+            busy=tuple(name for name in selected if self._cache[name].busy),
+            collections_known=None if newest is None else len(newest.telemetry.collections),
+        )
+
+    def _seen(self, board: BoardView, watched: Mapping[str, int | None]) -> _Seen:
+        telemetry = board.of_cluster(self._cluster, "telemetry")
+        segments = board.of_cluster(self._cluster, "segments")
+        clusters = board.of_cluster(self._cluster, "cluster")
+        peers = []
+        label_of = {peer_id: label for label, peer_id in watched.items() if peer_id is not None}
+        for label in watched:
+            if label not in telemetry:
+                continue
+            told = telemetry[label].seen
+            cluster = clusters[label].seen if label in clusters else None
+            peer_id = told.peer_id or (cluster.peer_id if cluster else None) or watched[label]
+            if peer_id is not None:
+                label_of[peer_id] = label
+            answering = _answering(board, ProducerKey(self._cluster, label, "telemetry"))
+            parts = segments[label].seen if label in segments else None
+            peers.append(PeerView(label, peer_id, answering, told, parts))
+        return _Seen(
+            tuple(peers),
+            tuple(
+                ConsensusView(
+                    label, _answering(board, ProducerKey(self._cluster, label, "cluster")), observation.seen
+                )
+                for label, observation in clusters.items()
+                if label in watched
+            ),
+            Membership(label_of),
+            _newest(board, self._cluster, "memory", "usage"),
+            _newest(board, self._cluster, "optimizations", "queued_points"),
+        )
+
+    def _look(self, board: BoardView, watched: Mapping[str, int | None]) -> None:
+        """Feed the histories, each observation once; those of peers that are gone go."""
+        for label in watched:
+            telemetry = board.known.get(ProducerKey(self._cluster, label, "telemetry"))
+            if telemetry is not None and self._is_new(label, "telemetry", telemetry):
+                window = self._windows.setdefault(label, ErrorWindow())
+                seen = telemetry.seen
+                window.look(telemetry.monotonic_seconds, seen.process_id, seen.traffic)
+            segments = board.known.get(ProducerKey(self._cluster, label, "segments"))
+            if segments is not None and self._is_new(label, "segments", segments):
+                changed = self._runs.setdefault(label, RunCounts()).look(segments.seen)
+                if changed:
+                    self._run_blocks.pop(label, None)
+        for gone in self._windows.keys() - watched.keys():
+            del self._windows[gone]
+        for gone in self._runs.keys() - watched.keys():
+            del self._runs[gone]
+
+    def _is_new(self, label: str, source: str, observation: Any) -> bool:
+        if self._looked_at.get((label, source)) is observation:
+            return False
+        self._looked_at[(label, source)] = observation
+        return True
+
+    def _select(self, told: Mapping[str, Any]) -> tuple[str, ...]:
+        chosen = sorted(name for name in told if self._selection.selects(name))
+        return tuple(chosen[: self._selection.cap])
+
+    def _refresh(self, name: str, newest: PeerView, seen: _Seen) -> None:
+        told = newest.telemetry.collections[name]
+        objects: list[Any] = [told, seen.usage.get(name)]
+        scalars: list[Any] = [seen.queued.get(name), snapshots_running(seen.peers, name)]
+        for peer in seen.peers:
+            objects.append(peer.telemetry.collections.get(name))
+            objects.append(peer.segments.shards.get(name) if peer.segments else None)
+            current = peer.segments is not None and peer.segments.process_id == peer.telemetry.process_id
+            scalars += [peer.label, peer.peer_id, peer.answering, current]
+        scalars.append(tuple(seen.membership.label_of.items()))
+        cached = self._cache.get(name)
+        if (
+            cached is not None
+            and cached.scalars == tuple(scalars)
+            and all(old is new for old, new in zip(cached.objects, objects, strict=True))
+        ):
+            return
+        view = collection_view(told, seen.peers, seen.membership)
+        beside = Beside(seen.usage.get(name), scalars[0], scalars[1])
+        chosen = [one.segments for shard in view.shards if (one := shard.chosen()) and one.segments]
+        self._cache[name] = _Cached(
+            tuple(objects),
+            tuple(scalars),
+            (*collections.readings(view, self._cluster, beside), *replicas.readings(view, self._cluster)),
+            busy=collections.status_of(view)[0] not in ("green", None),
+            fields_dropped=max(0, len(collections.index_points(chosen)) - collections.MAX_INDEXED_FIELDS),
+            disagreeing_shards=view.disagreeing_shards,
+        )
+
+    def _of_cluster(
+        self, board: BoardView, seen: _Seen, newest: PeerView | None, selected: int, watched: int
+    ) -> Iterator[Reading]:
+        cluster = self._cluster
+        yield from consensus.readings(cluster, seen.peers, seen.consensus, seen.membership, watched)
+        for label in (peer.label for peer in seen.peers):
+            yield from self._windows[label].readings(cluster, label)
+        if newest is not None:
+            told = newest.telemetry.collections
+            yield Reading(COLLECTIONS, (cluster,), float(len(told)))
+            yield Reading(DROPPED, (cluster,), float(len(told) - selected))
+            dropped = sum(cached.fields_dropped for cached in self._cache.values())
+            yield Reading(FIELDS_DROPPED, (cluster,), float(dropped))
+            if len(seen.peers) > 1:
+                differ = sum(cached.disagreeing_shards for cached in self._cache.values())
+                yield Reading(consensus.DISAGREEMENT, (cluster, "replicas"), float(differ))
+            aliases = _newest(board, cluster, "aliases", "collections")
+            for name in self._selection.expected:
+                yield Reading(EXPECTED, (cluster, name), float(name in told or name in aliases))
+        yield from issue_readings(board, cluster)
+
+    def _runs_block(self, peer: PeerView, selected: Sequence[str]) -> tuple[Reading, ...]:
+        if peer.segments is None or peer.label not in self._runs:
+            return ()
+        names = tuple(selected)
+        cached = self._run_blocks.get(peer.label)
+        if cached is None or cached[0] != names:
+            counts = self._runs[peer.label]
+            made = tuple(
+                reading for name in names for reading in counts.readings(self._cluster, peer.label, name)
+            )
+            cached = self._run_blocks[peer.label] = (names, made)
+        return cached[1]
+
+
+def _answering(board: BoardView, key: ProducerKey) -> bool:
+    newest = board.newest.get(key)
+    return newest is not None and newest.seen is not None
+
+
+def _newest(board: BoardView, cluster: str, source: str, attribute: str) -> Mapping[str, Any]:
+    """The part of the newest observation of a source that one peer answers for all; empty without one."""
+    told = board.of_cluster(cluster, source).values()
+    newest = max(told, key=lambda observation: observation.monotonic_seconds, default=None)
+    return {} if newest is None else getattr(newest.seen, attribute)
+
+
+def snapshots_running(peers: Sequence[PeerView], collection: str) -> int | None:
+    """Snapshots of a collection being made on any peer; None where no server tells (before 1.16)."""
+    told = [peer.telemetry.snapshots_running for peer in peers]
+    counts = [running.get(collection, 0) for running in told if running is not None]
+    return sum(counts) if counts else None
+
+
+def issue_readings(board: BoardView, cluster: str) -> Iterator[Reading]:
+    """Yield issues by code, the same id on several peers counted once."""
+    ids: set[str] = set()
+    for observation in board.of_cluster(cluster, "issues").values():
+        ids |= observation.seen.ids
+    counts: dict[str, int] = {}
+    for issue in ids:
+        code = issue.split("/", 1)[0]
+        counts[code] = counts.get(code, 0) + 1
+    for code, count in sorted(counts.items()):
+        yield Reading(ISSUES, (cluster, code), float(count))
