@@ -27,6 +27,7 @@ HEALTHY = "v1.18.3/cluster/02_healthy/peer0"
 SHAPE = "rf2"  # six shards, two replicas each
 # Stands for a number that changes from answer to answer; no recording holds it.
 MOVING = 4_242_424_242_424
+POINTS = 3_110  # what it starts from, as recorded
 FIRST_PEER_ID = 1_000_000_000_000_001
 
 
@@ -38,7 +39,7 @@ class Scale:
     shards: int = 6
     replicas: int = 2
     peers: int = 3
-    changing_share: float = 0.2  # of collections, per answer
+    changing_share: float = 0.2  # of collections, from one answer of a peer to its next
 
     def name(self, index: int) -> str:
         """Return the name of a collection."""
@@ -56,22 +57,22 @@ def peer_id(peer: int) -> int:
 
 
 class Pieces:
-    """A JSON list as bytes, one piece an element; those that change are rendered at each answer."""
+    """A JSON list as bytes, one piece an element; a share of them changes from answer to answer."""
 
     def __init__(self, elements: Iterator[Any], changing_share: float) -> None:
         self._pieces = [json.dumps(element, separators=(",", ":")).encode() for element in elements]
-        self._stride = max(1, round(1 / changing_share)) if changing_share else 0
+        self._turns = max(1, round(1 / changing_share))  # each element changes once in so many answers
         self._answers = 0
 
     def render(self) -> bytes:
         """Return the elements joined; another share of them has moved than last time."""
         self._answers += 1
-        moving, still = str(MOVING).encode(), b"3110"
-        turn = self._answers % self._stride if self._stride else -1
-        moved = str(3110 + self._answers).encode()
+        moving = str(MOVING).encode()
+        numbers = [
+            str(POINTS + (self._answers + turn) // self._turns).encode() for turn in range(self._turns)
+        ]
         return b",".join(
-            piece.replace(moving, moved if self._stride and index % self._stride == turn else still)
-            for index, piece in enumerate(self._pieces)
+            piece.replace(moving, numbers[index % self._turns]) for index, piece in enumerate(self._pieces)
         )
 
 
@@ -248,6 +249,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     for name, default in (("collections", 1000), ("shards", 6), ("replicas", 2), ("peers", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--changing-share", type=float, default=0.2)
     asyncio.run(serve(Scale(**vars(parser.parse_args()))))
 
 

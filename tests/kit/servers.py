@@ -168,7 +168,7 @@ def closing_when_idle(data: bytes, *, after_seconds: float) -> Play:
 
 
 def breaking_at_second_request(
-    good: bytes, half: bytes = b"", *, connections: int, reset: bool = False
+    good: bytes, *, half: bytes = b"", connections: int = 1, reset: bool = False
 ) -> Play:
     """Answer a connection's first request well; at its second send `half`, then break it.
 
