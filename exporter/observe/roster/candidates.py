@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from exporter.config.addresses import authority_of
-from exporter.observe.roster.hearing import heard_from, settled
+from exporter.observe.roster.hearing import heard_from, labels_taken, settled
 from exporter.observe.roster.identity import History, Sighting, follow
 from exporter.observe.roster.knowledge import Heard, Knowledge, Place
 from exporter.observe.roster.places import label_at, port_of, urls_for
@@ -60,6 +60,9 @@ def _listed(known: Knowledge, now: float) -> Iterator[Candidate]:
             continue
         doors, refusals = [], [] if urls else [f"its uri {uri!r} names no host"]
         for url in urls:
+            if known.alternates(Place(url), now):
+                refusals.append(f"{url} is a load balancer")
+                continue
             taken = next(watched_as(known, url), None)
             if taken is None:
                 label = label_at(uri, port_of(url), peer_id=peer_id)
@@ -144,7 +147,7 @@ def _accepted(known: Knowledge, door: Target, answer: ClusterAnswer, at: Moment)
     holder = known.found.get(peer_id)
     if holder is not None and door.address is not None and not _gives_way(known, holder, now):
         return known
-    label = _free_label(known, door, answer.peers | known.listing(now), peer_id)
+    label = _free_label(known, door, known.listing(now) | dict(answer.peers), peer_id)
     accepted = KnownPeer(
         cluster=door.cluster,
         label=label,
@@ -177,6 +180,5 @@ def _gives_way(known: Knowledge, holder: KnownPeer, now: float) -> bool:
 
 def _free_label(known: Knowledge, door: Target, uris: Mapping[int, str], peer_id: int) -> str:
     label = label_at(uris.get(peer_id), port_of(door.url), peer_id=peer_id)
-    taken = {peer.label for peer in known.settings.peers}
-    taken |= {peer.label for peer in known.found.values() if peer.peer_id != peer_id}
+    taken = labels_taken(known, (peer for peer in known.found.values() if peer.peer_id != peer_id))
     return label if label not in taken else f"id:{peer_id}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from exporter.config.addresses import authority_of
@@ -50,8 +50,12 @@ def heard_from(known: Knowledge, label: str, heard: Heard, *, unix_seconds: floa
         known = _seen_at(known, Place(configured.url), heard)
         known = _written_heard(known, label, heard, unix_seconds)
     elif found is not None:
-        known = _seen_at(known, Place(found.url, found.address), heard)
-        known = _found_heard(known, found, heard, unix_seconds)
+        place = Place(found.url, found.address)
+        known = _seen_at(known, place, heard)
+        if known.alternates(place, heard.monotonic_seconds):  # never was a peer's own door
+            known = forgotten(known, label)
+        else:
+            known = _found_heard(known, found, heard, unix_seconds)
     else:
         url = next((url for url in known.settings.dns if authority_of(url) == label), None)
         if url is None:
@@ -80,9 +84,7 @@ def _written_heard(known: Knowledge, label: str, heard: Heard, unix_seconds: flo
         first_seen_seconds=stored.first_seen_seconds if stored is not None else unix_seconds,
         last_seen_seconds=unix_seconds,
     )
-    return replace(
-        known, written={**known.written, label: peer}, heard={**known.heard, label: heard}
-    )
+    return replace(known, written={**known.written, label: peer}, heard={**known.heard, label: heard})
 
 
 def _found_heard(known: Knowledge, peer: KnownPeer, heard: Heard, unix_seconds: float) -> Knowledge:
@@ -119,7 +121,7 @@ def _another_answered(known: Knowledge, peer: KnownPeer, expected: int, heard: H
             return replace(known, found=found, heard=others)
     if answered not in known.found and answered not in known.claimed(heard.monotonic_seconds):
         label = label_at(uris.get(answered), port_of(peer.url), peer_id=answered)
-        if label in {other.label for other in (*found.values(), *known.settings.peers)}:
+        if label in labels_taken(known, found.values()):
             label = f"id:{answered}"
         found[answered] = replace(peer, peer_id=answered, label=label)
         others[label] = heard
@@ -135,7 +137,15 @@ def looked_up(known: Knowledge, url: str, addresses: Sequence[str], now: float) 
         for place, peer_id in known.identified.items()
         if place.url != url or place.address in resolved[url]
     }
-    known = replace(known, resolved=resolved, lookup_failures=failures, identified=identified)
+    places = {Place(peer.url, peer.address) for peer in known.found.values()}
+    histories = {  # pods come and go: the past of an address that nobody has any more is nothing
+        place: history
+        for place, history in known.histories.items()
+        if place.url != url or place.address in (None, *resolved[url]) or place in places
+    }
+    known = replace(
+        known, resolved=resolved, lookup_failures=failures, identified=identified, histories=histories
+    )
     return settled(known, now)
 
 
@@ -152,10 +162,19 @@ def forgotten(known: Knowledge, label: str) -> Knowledge:
     return _without(known, {peer.peer_id})
 
 
+def labels_taken(known: Knowledge, found: Iterable[KnownPeer]) -> set[str]:
+    """Return the labels of the configured peers and of these found ones."""
+    return {peer.label for peer in known.settings.peers} | {peer.label for peer in found}
+
+
 def settled(known: Knowledge, now: float) -> Knowledge:
     """Drop the found peers that turned out to be configured ones, or that the cluster let go."""
     claimed = known.claimed(now)
     known = _without(known, {peer_id for peer_id in known.found if peer_id in claimed})
+    known = _heard_of_targets(known)
+    apart = len(known.islands(now)) > 1
+    since = now if known.apart_since is None else known.apart_since
+    known = replace(known, apart_since=since if apart else None)
     chief = known.chief(now)
     if chief is None:
         return known
@@ -169,15 +188,20 @@ def settled(known: Knowledge, now: float) -> Knowledge:
     return replace(_without(known, gone), refusals=refusals)
 
 
+def _heard_of_targets(known: Knowledge) -> Knowledge:
+    """Forget what was heard under labels that are no target's: it would count as a voice for ever."""
+    labels = labels_taken(known, known.found.values())
+    labels |= {authority_of(url) for url in known.settings.dns if not known.stands_for_peers(url)}
+    return replace(known, heard={label: heard for label, heard in known.heard.items() if label in labels})
+
+
 def _without(known: Knowledge, gone: set[int]) -> Knowledge:
     if not gone:
         return known
     labels = {known.found[peer_id].label for peer_id in gone}
-    places = {Place(known.found[peer_id].url, known.found[peer_id].address) for peer_id in gone}
     return replace(
         known,
         found={peer_id: peer for peer_id, peer in known.found.items() if peer_id not in gone},
         met=known.met - gone,
         heard={label: heard for label, heard in known.heard.items() if label not in labels},
-        histories={place: met for place, met in known.histories.items() if place not in places},
     )

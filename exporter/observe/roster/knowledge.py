@@ -48,6 +48,7 @@ class Knowledge:
     lookup_failures: Mapping[str, str] = field(default_factory=dict)  # DNS URL -> why
     identified: Mapping[Place, int] = field(default_factory=dict)  # peer id at a resolved address
     refusals: Mapping[int, str] = field(default_factory=dict)  # why a listed peer was not accepted
+    apart_since: float | None = None  # monotonic: since when answers belong to different clusters
 
     def alternates(self, place: Place, now: float) -> bool:
         """This place is a load balancer."""
@@ -80,6 +81,12 @@ class Knowledge:
     def in_dns(self, peer: KnownPeer) -> bool:
         """The address of this peer is in the newest list of its DNS name."""
         return peer.address is not None and peer.address in self.resolved.get(peer.url, ())
+
+    def stands_for_peers(self, url: str) -> bool:
+        """Peers were found behind this DNS name, so the name itself is no target."""
+        addresses = self.resolved.get(url, ())
+        identified = any(Place(url, address) in self.identified for address in addresses)
+        return identified or any(peer.url == url for peer in self.found.values())
 
     def islands(self, now: float) -> list[set[str]]:
         """Return the labels heard lately, grouped into those whose lists of peers overlap."""

@@ -55,7 +55,7 @@ def targets(known: Knowledge, now: float) -> tuple[Target, ...]:
         if found.label not in dropped:
             chosen.setdefault(found.label, _found_target(known, found, listing))
     for url in known.settings.dns:
-        if not _stands_for_peers(known, url):
+        if not known.stands_for_peers(url):
             target = name_target(known, url)
             chosen.setdefault(target.label, target)
     return tuple(chosen.values())
@@ -67,11 +67,6 @@ def name_target(known: Knowledge, url: str) -> Target:
     Also the place of a standalone server, which has no peer id to be known by.
     """
     return Target(known.settings.name, authority_of(url), url, Origin.DNS)
-
-
-def _stands_for_peers(known: Knowledge, url: str) -> bool:
-    identified = any(Place(url, address) in known.identified for address in known.resolved.get(url, ()))
-    return identified or any(peer.url == url for peer in known.found.values())
 
 
 def _configured_target(known: Knowledge, peer: PeerSettings) -> Target:
@@ -106,8 +101,10 @@ def _belongs_here(known: Knowledge, peer: KnownPeer, listing: dict[int, str]) ->
     if peer.address is not None:
         return known.in_dns(peer)
     uri = listing.get(peer.peer_id) if peer.peer_id is not None else None
-    return uri is not None and peer.peer_id is not None and peer.url in urls_for(
-        uri, peer.peer_id, known.settings
+    return (
+        uri is not None
+        and peer.peer_id is not None
+        and peer.url in urls_for(uri, peer.peer_id, known.settings)
     )
 
 
