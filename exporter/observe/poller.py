@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import structlog
+
 
 from exporter.board import Board
 from exporter.clock import Clock
 from exporter.errors import SourceError, SourceUnsupported
+from exporter.logs import get_logger
 from exporter.model import Observation, ProducerKey, Reading
 from exporter.observe.pacing import Pacer
 from exporter.observe.records import UP, SourceRecord, request_readings
@@ -20,7 +21,7 @@ from exporter.observe.sources.healthz import answers
 from exporter.qdrant.gateway import Gateway
 from exporter.qdrant.versions import Version, supports
 
-log = structlog.get_logger()
+log = get_logger()
 
 # Asked from the first moment; the others wait for the first telemetry, whose version says what the
 # server has and whose collections say what to ask about.
