@@ -41,7 +41,8 @@ def source_error(error: Exception, endpoint: str, door: Door, progress: Progress
     """Return what a failure of the client means in our words."""
     causes = tuple(_chain(error))
     for cause in causes:
-        if isinstance(cause, ssl.SSLError):
+        # aiohttp's own classes inherit from OpenSSL's without its fields; the true one is their cause.
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, aiohttp.ClientError):
             return SourceUnreachable(endpoint, explain(cause, door))
         if isinstance(cause, TlsFilesError):
             return SourceUnreachable(endpoint, str(cause))
