@@ -7,6 +7,7 @@ library's logging come out the same way. Only `configure` changes anything globa
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping
@@ -41,16 +42,14 @@ class Redactor:
         self._secrets: tuple[str, ...] = ()
 
     def hide(self, secrets: Iterable[str]) -> None:
-        """Hide these too, as they are and %-encoded as they would stand in a URL."""
+        """Hide these too: as they are, %-encoded as in a URL, and escaped as in JSON and repr."""
         known = set(self._secrets)
         for secret in secrets:
-            known |= {secret, quote(secret, safe="")}
+            known |= {secret, quote(secret, safe=""), json.dumps(secret)[1:-1], repr(secret)[1:-1]}
         # longest first: one secret may be the beginning of another
         self._secrets = tuple(sorted(known - {""}, key=len, reverse=True))
 
     def __call__(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        if not self._secrets:
-            return event
         return {
             self._cleaned_text(key): value if key in _OWN_FIELDS else self._cleaned(value)
             for key, value in event.items()
@@ -109,7 +108,7 @@ def configure(*, level: str, format: str, redactor: Redactor, stream: TextIO | N
 def _renderer(*, is_console: bool, colors: bool) -> Processor:
     if is_console:
         return structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
-    return structlog.processors.JSONRenderer(ensure_ascii=False)
+    return structlog.processors.JSONRenderer()
 
 
 def _take_over_libraries(

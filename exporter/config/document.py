@@ -70,7 +70,10 @@ def _syntax_advice(problem: str) -> str:
     if "'\\t'" in problem:
         return "this is not YAML: a tab stands here; indent with spaces"
     if "'" in problem:  # what it quotes may be a part of a secret
-        problem = "look for a missing colon, quote or bracket, or wrong indentation"
+        problem = (
+            "look for a missing colon, quote or bracket, or wrong indentation;"
+            " inside { } and [ ], ${NAME} needs quotes"
+        )
     return f"this is not YAML: {problem}"
 
 

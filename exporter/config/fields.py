@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from exporter.config.addresses import checked_template, normal_url, split_listen_address
+from exporter.config.addresses import WRITE_AN_ADDRESS, checked_template, normal_url, split_listen_address
 from exporter.config.quantities import (
     WRITE_A_DURATION,
     WRITE_A_SIZE,
@@ -103,7 +103,11 @@ def _number(value: Any) -> Any:
 
 
 def _one_or_many(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, list | tuple):
+        return value
+    raise ValueError(WRITE_AN_ADDRESS)
 
 
 def _at_least_one(addresses: tuple[str, ...]) -> tuple[str, ...]:

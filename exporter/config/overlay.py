@@ -111,7 +111,7 @@ class Overlay:
         self._name_origin(("clusters", 0), urls)
         key, file = self._given[API_KEY.name], self._given[API_KEY_FILE.name]
         if key is not None and file is not None and file.by != API_KEY_FILE.option:
-            self._problems.add(("clusters", 0, "api_key"), f"{file.by} and {key.by} are both set; unset one")
+            self._problems.add_at(Origin(name=file.by), (), f"{key.by} is set too; unset one of the two")
         if file is not None:
             cluster["api_key"] = {"file": file.value}
             self._name_origin(("clusters", 0, "api_key"), file)

@@ -91,6 +91,8 @@ def explained(error: ValidationError, root: type[Section]) -> Iterator[tuple[Key
     """Yield path and advice for each refusal of the models. Never repeats a value."""
     for refusal in error.errors(include_url=False, include_input=False):
         path: KeyPath = refusal["loc"]
+        if path[-1:] == ("[key]",):  # pydantic's word for "the key itself is refused"
+            path = path[:-1]
         kind = refusal["type"]
         context: Mapping[str, Any] = refusal.get("ctx", {})
         if kind == "extra_forbidden":
