@@ -55,11 +55,8 @@ class Door:
 
     def __post_init__(self) -> None:
         """Refuse what would fail, or leak, at the first call."""
-        try:
-            url = URL(self.url)
-        except ValueError:
-            raise ValueError("url: write scheme://host:port") from None
-        if url.scheme not in {"http", "https"} or not url.raw_host:
+        url = _parsed(self.url)
+        if url is None or url.scheme not in {"http", "https"} or not url.raw_host:
             raise ValueError("url: write http://host:port or https://host:port")
         if url.raw_user is not None or url.raw_password is not None:
             raise ValueError("url: holds a user or a password; give a key as api_key or bearer_token")
@@ -119,3 +116,11 @@ class Door:
             if secret is not None:
                 text = text.replace(secret, "***")
         return text
+
+
+def _parsed(text: str) -> URL | None:
+    """Return the URL, None where it is none: yarl's error would repeat a part of it."""
+    try:
+        return URL(text)
+    except ValueError:
+        return None

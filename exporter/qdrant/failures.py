@@ -61,11 +61,13 @@ def source_error(error: Exception, endpoint: str, door: Door, progress: Progress
     return SourceUnreachable(endpoint, f"the connection broke {progress}{_reason(causes)}")
 
 
-def safe_cause(error: Exception) -> BaseException | None:
-    """Return what may be chained to our error: one that carries request headers may not."""
-    if isinstance(error, aiohttp.ClientResponseError):
-        return error.__cause__
-    return error
+def safe_cause(error: BaseException | None) -> BaseException | None:
+    """Return what of a failure may be chained to our error: what the system said.
+
+    aiohttp's other exceptions hold the request's headers, and so the key, or bytes that
+    the server sent, which may repeat it.
+    """
+    return next((cause for cause in _chain(error) if isinstance(cause, OSError)), None)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -74,6 +74,7 @@ class Download:
         the connection breaks before the whole body, as the server announced it, was here.
         """
         progress = self._call.progress
+        chunk, cause = b"", None
         try:
             async with asyncio.timeout(self._stall_seconds) as stall:
                 chunk = await self._content.readany()
@@ -83,7 +84,9 @@ class Download:
                 self.failure = SourceTimeout(self._call.endpoint, detail)
             else:
                 self.failure = source_error(error, self._call.endpoint, self._door, progress)
-            raise self.failure from error
+            cause = safe_cause(error)
+        if self.failure is not None:
+            raise self.failure from cause
         if not chunk:
             raise StopAsyncIteration
         progress.received_bytes += len(chunk)

@@ -98,7 +98,7 @@ def _text(file: Path | None) -> str | None:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
-        known = (error.reason or "").lower().replace("_", " ")
+        known = (getattr(error, "reason", None) or "").lower().replace("_", " ")
         return known or "not PEM, or an encrypted key"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
@@ -114,7 +114,7 @@ def explain(error: ssl.SSLError, door: Door) -> str:
                 "set tls server_name to a name that it bears"
             )
         return _ADVICE.get(error.verify_code, f"the server's certificate is refused: {error.verify_message}")
-    reason = error.reason or str(error)
+    reason = getattr(error, "reason", None) or "unknown reason"  # OpenSSL sets it, Python code may not
     if any(word in reason for word in _NO_CLIENT_CERTIFICATE):
         if door.tls.cert_file is None:
             return "the server asks for a client certificate: set tls cert_file and key_file"
