@@ -1,4 +1,4 @@
-"""How an answer looks on the wire: the envelope, the refusals, the times.
+"""How an answer looks on the wire: the envelope and the times.
 
 Shapes are those of a standalone Qdrant 1.18.3. What an answer holds is not decided here.
 """
@@ -12,39 +12,10 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from exporter.errors import ExporterError
+from exporter.embedded.refusals import RefusalError
 
 # The server whose answers this one imitates, field by field.
 SPOKEN_VERSION = "1.18.3"
-
-
-class RefusalError(ExporterError):
-    """A request that cannot be served: becomes an answer with this status and text."""
-
-    def __init__(self, status: int, text: str) -> None:
-        self.status = status
-        self.text = text
-        super().__init__(f"{status}: {text}")
-
-
-def wrong_input(text: str) -> RefusalError:
-    """400: the request is well formed and asks for something that cannot be."""
-    return RefusalError(400, f"Wrong input: {text}")
-
-
-def bad_body(text: str) -> RefusalError:
-    """400: the body is not what this route takes."""
-    return RefusalError(400, f"Format error in JSON body: {text}")
-
-
-def invalid(path: str, text: str) -> RefusalError:
-    """422: one value of the body is out of its range."""
-    return RefusalError(422, f"Validation error in JSON body: [{path}: {text}]")
-
-
-def no_collection(name: str) -> RefusalError:
-    """404: no collection and no alias of that name."""
-    return RefusalError(404, f"Not found: Collection `{name}` doesn't exist!")
 
 
 def good(result: Any, started_seconds: float) -> web.Response:

@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 
 from exporter.clock import Clock
-from exporter.embedded.answers import RefusalError, bad_body, no_collection, wrong_input
 from exporter.embedded.collection_config import check_name, created, patched
+from exporter.embedded.refusals import RefusalError, bad_body, no_collection, wrong_input
 from exporter.embedded.shard import Pacing, Shard
 
 # Any of these in a PATCH, even empty, restarts the optimizer; nothing else does.

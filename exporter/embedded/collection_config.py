@@ -11,7 +11,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from exporter.embedded.answers import RefusalError, bad_body, invalid, wrong_input
+from exporter.embedded.refusals import RefusalError, bad_body, invalid, wrong_input
 
 Document = dict[str, Any]
 

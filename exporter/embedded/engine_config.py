@@ -7,8 +7,8 @@ from typing import Any
 
 import qdrant_edge as edge
 
-from exporter.embedded.answers import wrong_input
 from exporter.embedded.collection_config import named_vector_params
+from exporter.embedded.refusals import wrong_input
 
 DISTANCES = {
     "Cosine": edge.Distance.Cosine,

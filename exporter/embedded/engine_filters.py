@@ -8,7 +8,7 @@ from uuid import UUID
 
 import qdrant_edge as edge
 
-from exporter.embedded.answers import RefusalError, bad_body
+from exporter.embedded.refusals import RefusalError, bad_body
 
 MATCHES = {
     "value": edge.MatchValue,

@@ -12,8 +12,8 @@ from uuid import UUID
 
 import qdrant_edge as edge
 
-from exporter.embedded.answers import RefusalError, bad_body, wrong_input
 from exporter.embedded.engine_filters import engine_filter, point_id
+from exporter.embedded.refusals import RefusalError, bad_body, wrong_input
 
 DEFAULT_LIMIT = 10  # of a query, a scroll and a facet
 RANK_FUSION_K = 2  # Qdrant's own constant of reciprocal rank fusion
@@ -199,7 +199,7 @@ def records(shard: edge.EdgeShard, asked: Mapping[str, Any]) -> list[dict[str, A
     ids = [point_id(one) for one in asked.get("ids") or ()]
     return [
         answer_point(record)
-        for record in shard.retrieve(ids, with_payload(asked, default=True), _with_vector(asked))
+        for record in shard.retrieve(ids, with_payload(asked, default=False), _with_vector(asked))
     ]
 
 

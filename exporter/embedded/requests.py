@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from exporter.embedded.answers import RefusalError, bad_body
+from exporter.embedded.refusals import RefusalError, bad_body
 
 
 def collection_name(request: web.Request) -> str:

@@ -6,9 +6,10 @@ from typing import Any
 
 from aiohttp import web
 
-from exporter.embedded.answers import bad_body, to_nanoseconds, wrong_input
+from exporter.embedded.answers import to_nanoseconds
 from exporter.embedded.catalog import Catalog, Collection
 from exporter.embedded.optimizer_log import Run
+from exporter.embedded.refusals import bad_body, wrong_input
 from exporter.embedded.requests import body_of, collection_name, waits
 from exporter.embedded.shard_view import SegmentView
 from exporter.embedded.telemetry import optimizer_status
@@ -114,6 +115,9 @@ class CollectionRoutes:
             if name not in OPTIONAL_LISTS:
                 raise wrong_input(f"Unknown field in 'with' parameter: {name}")
         answer = _optimizations(collection)
+        if (limit := request.query.get("completed_limit", "")).isdecimal():
+            wanted.append("completed")  # the limit asks for the list too
+            answer["completed"] = answer["completed"][: int(limit)]
         return {name: part for name, part in answer.items() if name not in OPTIONAL_LISTS or name in wanted}
 
     async def snapshots(self, request: web.Request) -> Any:

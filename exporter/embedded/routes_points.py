@@ -6,8 +6,8 @@ from typing import Any
 
 from aiohttp import web
 
-from exporter.embedded.answers import RefusalError, bad_body
 from exporter.embedded.catalog import Catalog
+from exporter.embedded.refusals import RefusalError, bad_body
 from exporter.embedded.requests import body_of, collection_name, timeout_seconds, waits
 
 
@@ -43,7 +43,7 @@ class PointRoutes:
         given = request.match_info["id"]
         wanted: Any = int(given) if given.isdecimal() else given
         shard = self._catalog.resolve(collection_name(request)).shard
-        asked = {"ids": [wanted], "with_vector": True}
+        asked = {"ids": [wanted], "with_vector": True, "with_payload": True}
         found = await shard.read("retrieve", asked, timeout_seconds(request))
         if not found:
             raise RefusalError(404, f"Not found: Point with id {given} does not exists!")

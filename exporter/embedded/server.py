@@ -17,10 +17,11 @@ from typing import Any
 from aiohttp import web
 
 from exporter.clock import Clock, SystemClock
-from exporter.embedded.answers import SPOKEN_VERSION, RefusalError, good, plain, refused
+from exporter.embedded.answers import SPOKEN_VERSION, good, plain, refused
 from exporter.embedded.catalog import Catalog
 from exporter.embedded.machine import Machine
 from exporter.embedded.metrics_page import metrics_page
+from exporter.embedded.refusals import RefusalError
 from exporter.embedded.routes_collections import CollectionRoutes
 from exporter.embedded.routes_points import PointRoutes
 from exporter.embedded.shard import Pacing

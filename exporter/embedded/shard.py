@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from exporter.clock import Clock
-from exporter.embedded.answers import RefusalError
 from exporter.embedded.engine_process import EngineLostError, EngineProcess
 from exporter.embedded.messages import Counts, Reply, Survey
 from exporter.embedded.optimizer_log import OptimizerLog, Run
+from exporter.embedded.refusals import RefusalError
 from exporter.embedded.shard_view import Plan, SegmentView, plans, segment_views
 
 # A survey flushes to disk, some tens of milliseconds: often enough for a poll, too rare to be felt.
@@ -83,12 +83,14 @@ class Shard:
 
     async def close(self, *, keep: bool) -> None:
         """End the worker. With `keep`, what was written is on disk afterwards."""
-        if self._work is not None:
-            self._work.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._work
-        if self._process is not None:
-            await self._process.stop(keep=keep)
+        try:
+            if self._work is not None:
+                self._work.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await self._work
+        finally:
+            if self._process is not None:
+                await self._process.stop(keep=keep)
 
     async def read(self, verb: str, argument: dict[str, Any], timeout_seconds: float | None) -> Any:
         """Return the worker's answer. Raises RefusalError: 408 after `timeout_seconds`, or the engine's."""

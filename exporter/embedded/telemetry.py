@@ -98,6 +98,11 @@ class TelemetryPage:
                     "local": local_shard(collection, level),
                     "remote": [],
                     "replicate_states": {str(self._catalog.peer_id): "Active"},
+                    "partial_snapshot": {  # there is no route that would start one
+                        "ongoing_create_snapshot_requests": 0,
+                        "is_recovering": False,
+                        "recovery_timestamp": 0,
+                    },
                 }
             ]
             answer["transfers"] = []

@@ -18,7 +18,6 @@ from typing import Any, BinaryIO
 import msgspec
 import qdrant_edge as edge
 
-from exporter.embedded.answers import RefusalError
 from exporter.embedded.engine_config import engine_config, engine_index
 from exporter.embedded.engine_filters import engine_filter, point_id
 from exporter.embedded.engine_points import (
@@ -31,6 +30,7 @@ from exporter.embedded.engine_points import (
     records,
 )
 from exporter.embedded.messages import LENGTH_BYTES, Command, Counts, Reply, Survey, framed
+from exporter.embedded.refusals import RefusalError
 from exporter.embedded.segments import read_segment
 
 SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
