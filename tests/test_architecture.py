@@ -18,6 +18,7 @@ FLOORS = (
     ("config", "qdrant", "state"),
     ("board",),
     ("observe", "exposition", "web"),
+    ("memory", "status"),  # what joins two rooms of the floor below, for app
     ("app",),
     ("cli", "__main__"),
 )
@@ -29,6 +30,7 @@ ONE_FLOOR_TOGETHER = (FLOORS[0], FLOORS[-1])
 DOORS = {
     "aiohttp": ("qdrant", "embedded"),
     "bcrypt": ("web",),
+    "httptools": ("web",),
     "isal": ("exposition",),
     "msgspec": ("qdrant", "observe", "embedded"),
     "prometheus_client": ("exposition",),
