@@ -113,21 +113,13 @@ def after(known: Knowledge, outcome: Outcome, at: Moment) -> Knowledge:
             return known
         return replace(known, refusals={**known.refusals, peer_id: outcome.reason})
     if door.origin is Origin.CONFIGURED:
-        return _twin_answered(known, door, answer, at)
+        heard = Heard(answer, None, at.monotonic_seconds)
+        return heard_from(known, door.label, heard, unix_seconds=at.unix_seconds)
     if door.address is not None:
         known = _address_answered(known, Place(door.url, door.address), answer, at)
         if known.alternates(Place(door.url, door.address), at.monotonic_seconds):
             return known
     return _accepted(known, door, answer, at)
-
-
-def _twin_answered(known: Knowledge, door: Target, answer: ClusterAnswer, at: Moment) -> Knowledge:
-    before = known.heard.get(door.label)
-    # This look brings no process id: while the peer is the same, the one we had still holds.
-    same = before is not None and before.answer.peer_id == answer.peer_id
-    process_id = before.process_id if before is not None and same else None
-    heard = Heard(answer, process_id, at.monotonic_seconds)
-    return heard_from(known, door.label, heard, unix_seconds=at.unix_seconds)
 
 
 def _address_answered(known: Knowledge, place: Place, answer: ClusterAnswer, at: Moment) -> Knowledge:

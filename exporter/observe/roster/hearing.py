@@ -48,7 +48,8 @@ def heard_from(known: Knowledge, label: str, heard: Heard, *, unix_seconds: floa
     configured = next((peer for peer in known.settings.peers if peer.label == label), None)
     if configured is not None:
         known = _seen_at(known, Place(configured.url), heard)
-        known = _written_heard(known, label, heard, unix_seconds)
+        heard = _with_process(known, label, heard)
+        known = _written_heard(_without_ended_process(known, label, heard), label, heard, unix_seconds)
     elif found is not None:
         place = Place(found.url, found.address)
         known = _seen_at(known, place, heard)
@@ -62,7 +63,7 @@ def heard_from(known: Knowledge, label: str, heard: Heard, *, unix_seconds: floa
             return known
         if not heard.answer.enabled:  # a name with many peers behind it is no balancer for that
             known = _seen_at(known, Place(url), heard)
-        known = replace(known, heard={**known.heard, label: heard})
+        known = replace(known, heard={**known.heard, label: _with_process(known, label, heard)})
     return settled(known, heard.monotonic_seconds)
 
 
@@ -70,6 +71,28 @@ def _seen_at(known: Knowledge, place: Place, heard: Heard) -> Knowledge:
     sighting = Sighting(heard.answer.peer_id, heard.process_id)
     history = follow(known.histories.get(place, History()), sighting, heard.monotonic_seconds)
     return replace(known, histories={**known.histories, place: history})
+
+
+def _with_process(known: Knowledge, label: str, heard: Heard) -> Heard:
+    # An answer without a process id: while the peer is the same, the one we had still holds.
+    before = known.heard.get(label)
+    if heard.process_id is not None or before is None or before.answer.peer_id != heard.answer.peer_id:
+        return heard
+    return replace(heard, process_id=before.process_id)
+
+
+def _without_ended_process(known: Knowledge, label: str, heard: Heard) -> Knowledge:
+    # A standalone server under two URLs restarts under both: the old process must not make the
+    # other URL look like a second server until it is polled again.
+    before = known.heard.get(label)
+    ended = before.process_id if before is not None else None
+    if ended is None or ended == heard.process_id:
+        return known
+    others = {
+        other: replace(one, process_id=None) if one.process_id == ended else one
+        for other, one in known.heard.items()
+    }
+    return replace(known, heard=others)
 
 
 def _written_heard(known: Knowledge, label: str, heard: Heard, unix_seconds: float) -> Knowledge:

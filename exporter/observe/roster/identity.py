@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import TypeVar
 
 Id = TypeVar("Id", int, str)
@@ -22,11 +23,14 @@ class Sighting:
     process_id: str | None
 
 
+Sightings = tuple[Sighting, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class History:
     """The last servers met behind one door, each change once, oldest first."""
 
-    sightings: tuple[Sighting, ...] = ()
+    sightings: Sightings = ()
     alternated_seconds: float | None = None  # monotonic
 
     def alternates(self, now: float) -> bool:
@@ -42,38 +46,44 @@ def follow(history: History, seen: Sighting, now: float) -> History:
     back. So a door alternates when an earlier process answers again, when an earlier peer answers
     again without a new process, or when the peer id changed and the process did not.
     """
+    earlier = history.sightings
+    if earlier and earlier[-1].peer_id == seen.peer_id:
+        if seen.process_id in (None, earlier[-1].process_id):
+            return history
+        if earlier[-1].process_id is None:
+            earlier = earlier[:-1]  # the same sighting, now with its process
     if (
-        _process_returns(history, seen)
-        or _peer_returns(history, seen)
-        or _peer_changed_in_one_process(history, seen)
+        _process_returns(earlier, seen)
+        or _peer_returns(earlier, seen)
+        or _peer_changed_in_one_process(earlier, seen)
     ):
         history = replace(history, alternated_seconds=now)
-    if history.sightings and history.sightings[-1] == seen:
-        return history
-    return replace(history, sightings=(*history.sightings, seen)[-SIGHTINGS_KEPT:])
+    return replace(history, sightings=(*earlier, seen)[-SIGHTINGS_KEPT:])
 
 
-def _process_returns(history: History, seen: Sighting) -> bool:
-    processes = _changes(sighting.process_id for sighting in history.sightings)
+def _process_returns(earlier: Sightings, seen: Sighting) -> bool:
+    processes = _changes(sighting.process_id for sighting in earlier)
     return seen.process_id in processes[:-1] and seen.process_id != processes[-1]
 
 
-def _peer_returns(history: History, seen: Sighting) -> bool:
-    peers = _changes(sighting.peer_id for sighting in history.sightings)
-    came_back = seen.peer_id in peers[:-1] and seen.peer_id != peers[-1]
-    known_processes = {sighting.process_id for sighting in history.sightings}
-    # A storage that was wiped and put back from a copy returns too, but in a new process.
-    return came_back and (seen.process_id is None or seen.process_id in known_processes)
-
-
-def _peer_changed_in_one_process(history: History, seen: Sighting) -> bool:
-    # Only when it holds for two polls: around a restart the two ids may come from two moments.
-    if seen.process_id is None or seen.peer_id is None or history.sightings[-1:] != (seen,):
+def _peer_returns(earlier: Sightings, seen: Sighting) -> bool:
+    peers = _changes(sighting.peer_id for sighting in earlier)
+    if seen.peer_id not in peers[:-1] or seen.peer_id == peers[-1]:
         return False
-    return any(
-        earlier.process_id == seen.process_id and earlier.peer_id not in (None, seen.peer_id)
-        for earlier in history.sightings
-    )
+    processes = {sighting.process_id for sighting in earlier} - {None}
+    # A storage that was wiped and put back from a copy returns too, but in a new process: where
+    # processes can be told at all, wait for this one's.
+    return not processes if seen.process_id is None else seen.process_id in processes
+
+
+def _peer_changed_in_one_process(earlier: Sightings, seen: Sighting) -> bool:
+    if not earlier or seen.process_id is None or seen.peer_id is None:
+        return False
+    before = earlier[-1].peer_id
+    stay = takewhile(lambda sighting: sighting.peer_id == before, reversed(earlier))
+    # Alone, because the two ids come from two calls: after a restart between them the new
+    # process is met beside the old peer id, as the second process of that peer.
+    return before not in (None, seen.peer_id) and {one.process_id for one in stay} == {seen.process_id}
 
 
 def _changes(ids: Iterable[Id | None]) -> list[Id]:

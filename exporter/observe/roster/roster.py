@@ -88,9 +88,9 @@ class Roster:
     def hear(self, label: str, answer: ClusterAnswer, process_id: str | None) -> None:
         """Take in what a target answered to GET /cluster.
 
-        `process_id` is the id that GET /telemetry of the same round gave, None where it failed:
-        an older one would make a restart look like a load balancer. A label that is no target
-        (any more) changes nothing.
+        `process_id` is the id that GET /telemetry gave since that answer, None where it has not:
+        an older one would make a restart look like a load balancer. The same answer may be heard
+        again when the process id comes. A label that is no target (any more) changes nothing.
         """
         heard = Heard(answer, process_id, self._clock.monotonic())
         self._keep(heard_from(self._known, label, heard, unix_seconds=self._clock.now()))
@@ -125,10 +125,14 @@ class Roster:
         await asyncio.gather(*(tried(candidate) for candidate in waiting))
         self._keep(self._known)
 
+    def known_peers(self) -> tuple[KnownPeer, ...]:
+        """Return every peer ever met and not forgotten: what a successor of this roster starts from."""
+        peers = (*self._known.written.values(), *self._known.found.values())
+        return tuple({peer.label: peer for peer in peers}.values())
+
     def changes(self) -> KnownPeerChanges:
         """Return what the state directory does not have yet. Stays so until `saved` says it has."""
-        peers = (*self._known.written.values(), *self._known.found.values())
-        rows = {peer.label: peer for peer in peers}
+        rows = {peer.label: peer for peer in self.known_peers()}
         return KnownPeerChanges(
             self._known.settings.name,
             remember=tuple(

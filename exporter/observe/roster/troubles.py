@@ -50,7 +50,8 @@ def _load_balancers(known: Knowledge, now: float) -> Iterator[Trouble]:
             known.settings.name,
             (label,),
             f"{place.url}{address} answers as several servers in turn, so it is a load balancer and its "
-            "readings would mix peers: give each peer's own URL, or under dns: a name that resolves to every peer",
+            "readings would mix peers: give each peer's own URL, or under dns: a name that resolves "
+            "to every peer",
         )
 
 
@@ -96,7 +97,8 @@ def _two_clusters(known: Knowledge, now: float, patience_seconds: float) -> Iter
         known.settings.name,
         tuple(sorted(label for labels in known.islands(now) for label in labels)),
         f"these peers know nothing of each other: {' | '.join(islands)}. Give each group a cluster of its "
-        "own under clusters:; a peer that lost its storage and started a cluster of its own has to join again",
+        "own under clusters:; a peer that lost its storage and started a cluster of its own has to "
+        "join again",
     )
 
 
