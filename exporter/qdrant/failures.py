@@ -12,7 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import aiohttp
-from aiohttp.http_exceptions import ContentEncodingError, DecompressSizeError, HttpProcessingError
+from aiohttp.http_exceptions import (
+    ContentLengthError,
+    HttpProcessingError,
+    PayloadEncodingError,
+    TransferEncodingError,
+)
 
 from exporter.errors import BadPayload, SourceError, SourceTimeout, SourceUnreachable
 from exporter.qdrant.door import Door
@@ -20,6 +25,9 @@ from exporter.qdrant.tls import TlsFilesError, explain
 
 # Everything that the client raises for what a network or a server does.
 CLIENT_FAILURES = (aiohttp.ClientError, HttpProcessingError, TlsFilesError, OSError)
+
+# A body that ends before its announced end, or whose chunks do not add up.
+_CUT_SHORT = (ContentLengthError, TransferEncodingError)
 
 
 @dataclass(slots=True)
@@ -46,7 +54,7 @@ def source_error(error: Exception, endpoint: str, door: Door, progress: Progress
             return SourceUnreachable(endpoint, explain(cause, door))
         if isinstance(cause, TlsFilesError):
             return SourceUnreachable(endpoint, str(cause))
-        if isinstance(cause, ContentEncodingError | DecompressSizeError):
+        if isinstance(cause, PayloadEncodingError) and not isinstance(cause, _CUT_SHORT):
             return BadPayload(endpoint, "an answer whose compression is broken")
     if isinstance(error, aiohttp.ServerTimeoutError) or type(error) is TimeoutError:
         return SourceTimeout(endpoint, f"timed out {progress}")

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
+from exporter.errors import SourceError
 from exporter.qdrant.gateway import Answer, Gateway
+from tests.kit.servers import WireServer, answering_once
 
 LIMIT_BYTES = 1_000_000
 GatewayTo = Callable[..., Gateway]
@@ -25,3 +29,11 @@ async def ask(
         deadline_seconds=deadline_seconds,
         limit_bytes=limit_bytes,
     )
+
+
+async def failure_of(gateway_to: GatewayTo, data: bytes, *, deadline_seconds: float = 2.0) -> SourceError:
+    """Return what the gateway raises when a server sends these bytes and closes."""
+    async with WireServer(answering_once(data)) as server:
+        with pytest.raises(SourceError) as raised:
+            await ask(gateway_to(server.url), deadline_seconds=deadline_seconds)
+        return raised.value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from exporter.errors import SourceAuth, SourceRefused, SourceTimeout, SourceUnreachable
@@ -16,7 +18,7 @@ from exporter.qdrant.breaker import (
 )
 from exporter.qdrant.gateway import Door, Gateway
 from tests.kit.gateways import LIMIT_BYTES, ask
-from tests.kit.servers import Wire, WireServer, answering, reply
+from tests.kit.servers import Wire, WireServer, answering, reply, silent
 
 UNREACHABLE = FaultKind.UNREACHABLE
 GOOD = reply(200, b"{}")
@@ -250,6 +252,27 @@ async def test_a_peer_that_is_back_is_seen_at_the_first_trial() -> None:
     assert stage.gateway.counts()["/issues", "ok"] == 3
 
 
+async def test_a_cancelled_trial_call_does_not_close_the_road_for_good() -> None:
+    """A poll that is stopped during the trial leaves the next poll to be it."""
+    async with ServerWithGateway() as stage:
+        stage.up = False
+        for _ in range(3):
+            await stage.fail("/issues")
+        stage.server.play = silent
+        stage.clock.seconds += 5.0
+        assert stage.gateway is not None
+        trial = asyncio.create_task(ask(stage.gateway, "/issues"))
+        while len(stage.server.requests) < 4:
+            await asyncio.sleep(0.01)
+        trial.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await trial
+        stage.server.play = answering(GOOD)
+        answer = await ask(stage.gateway, "/issues")
+
+    assert answer.status == 200
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/cluster", "/telemetry?details_level=3"])
 async def test_the_fast_lane_asks_a_dead_peer_at_every_interval(path: str) -> None:
     """Twenty polls 15 s apart are twenty calls: recovery is seen at the next one."""
@@ -264,13 +287,8 @@ async def test_the_fast_lane_asks_a_dead_peer_at_every_interval(path: str) -> No
 
 async def test_a_timed_out_endpoint_is_held_back_as_timed_out() -> None:
     """The kind of the fault stays what it was: hung is not gone."""
-
-    async def silent_play(wire: Wire) -> None:
-        while await wire.request():
-            pass
-
     clock = HandClock()
-    async with WireServer(silent_play) as server:
+    async with WireServer(silent) as server:
         gateway = Gateway(
             door=Door(server.url), clock=clock, response_limit_bytes=LIMIT_BYTES, fast_seconds=15.0
         )
