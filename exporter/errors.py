@@ -3,6 +3,7 @@
     ExporterError
         ConfigError             what a person wrote cannot be used; carries every problem
         StateError              the state directory cannot be used
+        ListenError             an address cannot be listened on
         SourceError(kind)       a call to Qdrant failed
             SourceTimeout
             SourceUnreachable
@@ -50,6 +51,10 @@ class ConfigError(ExporterError):
 
 class StateError(ExporterError):
     """The state directory cannot be opened, read or written."""
+
+
+class ListenError(ExporterError):
+    """An address cannot be listened on; says which, why and what to do."""
 
 
 class SourceError(ExporterError):

@@ -1,0 +1,1 @@
+"""The HTTP face: what Prometheus, probes and people ask of the daemon."""

@@ -1,0 +1,70 @@
+"""What the HTTP face shows, as callables that the application passes in.
+
+The face asks at each request and keeps nothing, so it can never show what is no longer so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class PageBytes(Protocol):
+    """A rendered exposition, in both forms."""
+
+    @property
+    def plain(self) -> bytes:
+        """Text format 0.0.4."""
+        ...
+
+    @property
+    def gzipped(self) -> bytes:
+        """The same, compressed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LandingPeer:
+    """One peer for the landing page. `up` is None before its first poll has ended."""
+
+    name: str
+    up: bool | None
+    note: str = ""  # version, or why it is down
+
+
+@dataclass(frozen=True, slots=True)
+class LandingCluster:
+    """One cluster for the landing page."""
+
+    name: str
+    peers: tuple[LandingPeer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something that a person should do, and how: peers nobody watches, a refused reload, …"""
+
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """What the landing page says."""
+
+    version: str
+    clusters: tuple[LandingCluster, ...] = ()
+    troubles: tuple[Trouble, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Face:
+    """Everything the HTTP face can ask of the daemon."""
+
+    page: Callable[[], PageBytes]
+    ready: Callable[[], bool]  # every peer's first poll has ended, also in failure
+    status: Callable[[], Mapping[str, Any]]  # JSON-able
+    config_yaml: Callable[[], str]  # without secrets
+    reload: Callable[[], Awaitable[str | None]]  # None: done; text: why the old one stays in force
+    landing: Callable[[], Landing]
