@@ -7,8 +7,9 @@ the network or to a database. Belongs to the event loop: a BoardView may go to a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from exporter.clock import Clock
 from exporter.model import Observation, ProducerKey, Reading
@@ -16,6 +17,10 @@ from exporter.model import Observation, ProducerKey, Reading
 # A reading may be three intervals old, then its series goes: DESIGN decision 1. One interval
 # forgives one lost poll, two would still make a gap where a slow answer meets a lost one.
 EXPIRY_INTERVALS = 3
+
+# A peer whose telemetry has failed for that long is down: what its other sources said goes with it,
+# for a series that outlives its peer by ten minutes would look like life.
+ANCHOR_SOURCE = "telemetry"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +40,6 @@ class BoardView:
         yield from self.standing.items()
         yield from self.derived.items()
 
-    def without_peers(self, down: Collection[tuple[str, str]]) -> BoardView:
-        """Leave out what the given (cluster, peer) learnt; standing and derived readings stay."""
-        known = {key: seen for key, seen in self.known.items() if (key.cluster, key.peer) not in down}
-        return replace(self, known=known)
-
     def of_cluster(self, cluster: str, source: str) -> dict[str, Observation]:
         """Return what is known of one source in one cluster, by peer."""
         return {
@@ -56,6 +56,7 @@ class Board:
         self._clock = clock
         self._newest: dict[ProducerKey, Observation] = {}
         self._good: dict[ProducerKey, Observation] = {}
+        self._failing_since: dict[ProducerKey, float] = {}
         self._standing: dict[ProducerKey, tuple[Reading, ...]] = {}
         self._derived: dict[ProducerKey, tuple[Reading, ...]] = {}
         self._changed = asyncio.Event()
@@ -65,6 +66,9 @@ class Board:
         self._newest[observation.key] = observation
         if observation.seen is not None:
             self._good[observation.key] = observation
+            self._failing_since.pop(observation.key, None)
+        else:
+            self._failing_since.setdefault(observation.key, observation.monotonic_seconds)
         self._changed.set()
 
     def post(self, key: ProducerKey, readings: Sequence[Reading]) -> None:
@@ -78,25 +82,40 @@ class Board:
             del self._derived[key]
         self._derived |= {ProducerKey(cluster, "", name): block for name, block in blocks.items()}
 
-    def forget(self, wanted: Callable[[ProducerKey], bool]) -> None:
-        """Drop everything of the producers that `wanted` names: a peer or a cluster that is gone."""
-        for store in (self._newest, self._good, self._standing, self._derived):
-            for key in [key for key in store if wanted(key)]:
+    def forget(self, cluster: str, peer: str | None = None) -> None:
+        """Drop everything of a peer, or of a whole cluster, that is watched no more."""
+        stores: tuple[dict[ProducerKey, Any], ...] = (
+            self._newest, self._good, self._failing_since, self._standing, self._derived,
+        )  # fmt: skip
+        for store in stores:
+            for key in [key for key in store if key.cluster == cluster and peer in (None, key.peer)]:
                 del store[key]
         self._changed.set()
 
     def view(self) -> BoardView:
         """Return what is known now; what expired is dropped for good."""
         now = self._clock.monotonic()
-        for key in [
-            key
-            for key, good in self._good.items()
-            if now - good.monotonic_seconds > EXPIRY_INTERVALS * good.interval_seconds
-        ]:
-            del self._good[key]
-        return BoardView(now, dict(self._newest), dict(self._good), dict(self._standing), dict(self._derived))
+        for key, good in list(self._good.items()):
+            if _is_older(good, now - good.monotonic_seconds):
+                del self._good[key]
+        down = self._peers_down(now)
+        known = {key: good for key, good in self._good.items() if (key.cluster, key.peer) not in down}
+        return BoardView(now, dict(self._newest), known, dict(self._standing), dict(self._derived))
+
+    def _peers_down(self, now: float) -> set[tuple[str, str]]:
+        return {
+            (key.cluster, key.peer)
+            for key, since in self._failing_since.items()
+            if key.source == ANCHOR_SOURCE
+            and key not in self._good
+            and _is_older(self._newest[key], now - since)
+        }
 
     async def wait_for_change(self) -> None:
         """Return when something was put, posted or dropped since the last return."""
         await self._changed.wait()
         self._changed.clear()
+
+
+def _is_older(observation: Observation, age_seconds: float) -> bool:
+    return age_seconds > EXPIRY_INTERVALS * observation.interval_seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -39,10 +40,14 @@ class Press:
         self._page = await loop.run_in_executor(self._thread, self._printed, self._board.view())
         return self._page
 
-    async def run(self) -> None:
-        """Print after each change, at least every five seconds, until cancelled."""
+    async def run(self, prepare: Callable[[], Awaitable[None]]) -> None:
+        """Print after each change, at least every five seconds, until cancelled.
+
+        `prepare` runs before each page: it brings the Board up to date with what it knows.
+        """
         try:
             while True:
+                await prepare()
                 await self.print_now()
                 await asyncio.sleep(GAP_SECONDS)
                 with suppress(TimeoutError):

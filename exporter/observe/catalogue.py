@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from exporter.model import MetricSpec
+from dataclasses import dataclass
+
+from exporter.model import Evidence, MetricSpec
 from exporter.observe import records
 from exporter.observe.derived import collections, consensus, deriver, optimizer, replicas, traffic
+from exporter.observe.roster.troubles import MISCONFIGURED
 from exporter.observe.sources import aliases, cluster, disk, healthz, snapshots
+from exporter.observe.sources.aliases import AliasesSource
+from exporter.observe.sources.cluster import Cluster
+from exporter.observe.sources.contract import Pace, Reach, Source
+from exporter.observe.sources.disk import DiskSource, QuotasSource
+from exporter.observe.sources.healthz import Healthz
+from exporter.observe.sources.issues import IssuesSource
+from exporter.observe.sources.memory import MemorySource
+from exporter.observe.sources.optimizations import OptimizationsSource
+from exporter.observe.sources.segments import SegmentsSource
+from exporter.observe.sources.snapshots import SnapshotsSource
 from exporter.observe.sources.telemetry import TelemetrySource
 
 SPECS: tuple[MetricSpec, ...] = (
@@ -14,6 +27,7 @@ SPECS: tuple[MetricSpec, ...] = (
     *TelemetrySource.specs,
     *disk.DiskSource.specs,
     *cluster.Cluster.specs,
+    MISCONFIGURED,
     *consensus.SPECS,
     *deriver.SPECS,
     *collections.SPECS,
@@ -22,4 +36,34 @@ SPECS: tuple[MetricSpec, ...] = (
     *traffic.SPECS,
     *snapshots.SnapshotsSource.specs,
     *aliases.AliasesSource.specs,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceEntry:
+    """One thing polled, for documentation."""
+
+    name: str
+    asks: str
+    pace: Pace
+    reach: Reach
+    evidence: Evidence = Evidence.SEEN
+
+
+def _entry(source: Source | type[DiskSource], asks: str, evidence: Evidence = Evidence.SEEN) -> SourceEntry:
+    return SourceEntry(source.name, asks, source.pace, source.reach, evidence)
+
+
+SOURCES: tuple[SourceEntry, ...] = (
+    _entry(Healthz(), "GET /healthz"),
+    _entry(Cluster(), "GET /cluster"),
+    _entry(TelemetrySource(), "GET /telemetry?details_level=3"),
+    _entry(SegmentsSource(), "GET /telemetry?details_level=4"),
+    _entry(OptimizationsSource(), "GET /collections/{collection}/optimizations, of what is busy"),
+    _entry(MemorySource(), "GET /collections/{collection}/memory"),
+    _entry(AliasesSource(), "GET /aliases"),
+    _entry(SnapshotsSource(), "GET /snapshots, GET /collections/{collection}/snapshots"),
+    _entry(IssuesSource(), "GET /issues"),
+    _entry(QuotasSource(), "GET /quotas, where no storage_path is configured", Evidence.CODE),
+    _entry(DiskSource, "statvfs of the configured storage_path"),
 )

@@ -7,11 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-
-
 from exporter.board import Board
 from exporter.clock import Clock
-from exporter.errors import SourceError, SourceUnsupported
+from exporter.errors import BadPayload, SourceError, SourceUnsupported
 from exporter.logs import get_logger
 from exporter.model import Observation, ProducerKey, Reading
 from exporter.observe.pacing import Pacer
@@ -165,6 +163,9 @@ class PeerPoller:
             return await source.poll(ask)
         except SourceError as error:
             return error
+        except Exception as error:  # the boundary: a bug in one reader must not blind all
+            log.exception("source.broken", qdrant_cluster=self._cluster, peer=self._peer, source=source.name)
+            return BadPayload(source.name, f"could not be understood ({type(error).__name__})")
 
     def _observation(
         self, source: Source, learnt: Learnt | SourceError, took: float, interval: float

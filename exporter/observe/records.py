@@ -50,7 +50,34 @@ REQUESTS = MetricSpec(
     OURS,
     (CLUSTER_LABEL, "peer", "endpoint", "outcome"),
 )
-SPECS = (UP, SUCCESS, DURATION, LAST_SUCCESS, INTERVAL, SUPPORTED, FAULTS, REQUESTS)
+RELOAD_SUCCESSFUL = MetricSpec(
+    "qdrantx_config_last_reload_successful",
+    Kind.GAUGE,
+    "Whether the configuration in force is the one last read; 0: the newest was refused",
+    "1 or 0",
+    OURS,
+    (),
+)
+RELOAD_AT = MetricSpec(
+    "qdrantx_config_last_reload_success_timestamp_seconds",
+    Kind.GAUGE,
+    "When the configuration in force was read",
+    "seconds, Unix time",
+    OURS,
+    (),
+)
+SPECS = (
+    UP,
+    SUCCESS,
+    DURATION,
+    LAST_SUCCESS,
+    INTERVAL,
+    SUPPORTED,
+    FAULTS,
+    REQUESTS,
+    RELOAD_SUCCESSFUL,
+    RELOAD_AT,
+)
 
 
 @dataclass(slots=True)

@@ -53,20 +53,20 @@ class _Refusal(msgspec.Struct):
     status: _Status | str = ""
 
 
-def decode(answer: Answer, kind: type[T]) -> T:
-    """Read a JSON answer as `kind`, straight from its bytes.
+def decode(body: bytes | msgspec.Raw, kind: type[T], endpoint: str) -> T:
+    """Read JSON as `kind`, straight from its bytes.
 
     Raises BadPayload with the path of what is wrong, also where the JSON is cut or is none.
     """
     try:
-        return msgspec.json.decode(answer.body, type=kind)
+        return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        raise BadPayload(answer.endpoint, str(error)[:ERROR_TEXT_CHARACTERS]) from error
+        raise BadPayload(endpoint, str(error)[:ERROR_TEXT_CHARACTERS]) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        what = "an HTML page" if looks_like_html(answer.body) else "not JSON"
+        what = "an HTML page" if looks_like_html(bytes(body)) else "not JSON"
         if "truncated" in str(error):
             what = "JSON that ends too early"
-        raise BadPayload(answer.endpoint, f"{what}, {len(answer.body)} bytes") from error
+        raise BadPayload(endpoint, f"{what}, {len(bytes(body))} bytes") from error
 
 
 def looks_like_html(body: bytes) -> bool:

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
-import msgspec
 from msgspec import Raw, Struct
 
-from exporter.errors import BadPayload
+from exporter.qdrant.answers import decode
 
 T = TypeVar("T")
 
@@ -21,17 +20,17 @@ class Payload(Struct, frozen=True, gc=False):
     """A view that holds no cycles, so the collector need not track it."""
 
 
-class Envelope(Payload, Generic[T]):
+class Envelope(Payload, Generic[T], frozen=True):
     """Qdrant's frame around every JSON answer."""
 
     result: T
 
 
-class Features(Payload):
+class Features(Payload, frozen=True):
     recovery_mode: bool = False
 
 
-class System(Payload):
+class System(Payload, frozen=True):
     """Sizes in KiB, as the server counts them."""
 
     cores: int | None = None
@@ -40,30 +39,30 @@ class System(Payload):
     disk_size: int | None = None
 
 
-class App(Payload):
+class App(Payload, frozen=True):
     version: str
     startup: str = ""
     features: Features = Features()
     system: System = System()
 
 
-class RunningSnapshots(Payload):
+class RunningSnapshots(Payload, frozen=True):
     id: str
     running_snapshots: int = 0
 
 
-class Collections(Payload):
+class Collections(Payload, frozen=True):
     number_of_collections: int = 0
     collections: list[Raw] = []
     snapshots: list[RunningSnapshots] | None = None
 
 
-class ConsensusThread(Payload):
+class ConsensusThread(Payload, frozen=True):
     consensus_thread_status: str = ""
     err: str | None = None
 
 
-class PeerConsensus(Payload):
+class PeerConsensus(Payload, frozen=True):
     term: int = 0
     commit: int = 0
     role: str | None = None
@@ -72,52 +71,52 @@ class PeerConsensus(Payload):
     pending_operations: int = 0
 
 
-class PeerMetadata(Payload):
+class PeerMetadata(Payload, frozen=True):
     version: str | None = None
 
 
-class ClusterTelemetry(Payload):
+class ClusterTelemetry(Payload, frozen=True):
     enabled: bool = False
     status: PeerConsensus | None = None
     peer_metadata: dict[str, PeerMetadata] | None = None
 
 
-class RequestStatistics(Payload):
+class RequestStatistics(Payload, frozen=True):
     count: int = 0
     total_duration_micros: float | None = None
 
 
-class RestRequests(Payload):
+class RestRequests(Payload, frozen=True):
     responses: dict[str, dict[str, RequestStatistics]] = {}
 
 
-class GrpcRequests(Payload):
+class GrpcRequests(Payload, frozen=True):
     responses: dict[str, Raw] = {}  # before 1.17 one count a method, since then one a gRPC code
 
 
-class Requests(Payload):
+class Requests(Payload, frozen=True):
     rest: RestRequests = RestRequests()
     grpc: GrpcRequests = GrpcRequests()
 
 
-class Memory(Payload):
+class Memory(Payload, frozen=True):
     resident_bytes: int | None = None
 
 
-class QuotaExceeded(Payload):
+class QuotaExceeded(Payload, frozen=True):
     """Null: this limit is not enforced."""
 
     resident_memory: bool | None = None
     disk_usage: bool | None = None
 
 
-class QuotaTelemetry(Payload):
+class QuotaTelemetry(Payload, frozen=True):
     """Since 1.19: read in the server's code, never seen on a server."""
 
     exceeded: QuotaExceeded = QuotaExceeded()
 
 
-class Telemetry(Payload):
+class Telemetry(Payload, frozen=True):
     """GET /telemetry, levels 2 to 4."""
 
     id: str
@@ -129,49 +128,49 @@ class Telemetry(Payload):
     quota: QuotaTelemetry | None = None
 
 
-class OptimizerConfig(Payload):
+class OptimizerConfig(Payload, frozen=True):
     deleted_threshold: float | None = None
     indexing_threshold: int | None = None  # KB; null: the server's default; 0: no indexing
 
 
-class CollectionParams(Payload):
+class CollectionParams(Payload, frozen=True):
     shard_number: int = 1
     replication_factor: int = 1
 
 
-class CollectionConfig(Payload):
+class CollectionConfig(Payload, frozen=True):
     params: CollectionParams = CollectionParams()
     optimizer_config: OptimizerConfig = OptimizerConfig()
 
 
-class UpdateQueue(Payload):
+class UpdateQueue(Payload, frozen=True):
     length: int | None = None
     op_num: int | None = None
     deferred_points: int | None = None
 
 
-class OptimizationRun(Payload):
+class OptimizationRun(Payload, frozen=True):
     name: str
     status: Any = None  # "optimizing", "done", {"cancelled": text} or {"error": text}
     start_at: str = ""
     uuid: str | None = None
 
 
-class Optimizations(Payload):
+class Optimizations(Payload, frozen=True):
     status: Any = None  # "ok" or {"error": text}
     log: list[OptimizationRun] = []
 
 
-class PayloadIndex(Payload):
+class PayloadIndex(Payload, frozen=True):
     data_type: str
     points: int = 0
 
 
-class VectorCounts(Payload):
+class VectorCounts(Payload, frozen=True):
     num_vectors: int = 0
 
 
-class SegmentInfo(Payload):
+class SegmentInfo(Payload, frozen=True):
     segment_type: str
     num_points: int
     num_vectors: int = 0
@@ -183,27 +182,27 @@ class SegmentInfo(Payload):
     vector_data: dict[str, VectorCounts] = {}
 
 
-class VectorIndex(Payload):
+class VectorIndex(Payload, frozen=True):
     type: str = ""
 
 
-class SegmentVector(Payload):
+class SegmentVector(Payload, frozen=True):
     size: int
     index: VectorIndex = VectorIndex()
     datatype: str | None = None
     multivector_config: Any = None
 
 
-class SegmentConfig(Payload):
+class SegmentConfig(Payload, frozen=True):
     vector_data: dict[str, SegmentVector] = {}
 
 
-class Segment(Payload):
+class Segment(Payload, frozen=True):
     info: SegmentInfo
     config: SegmentConfig = SegmentConfig()
 
 
-class LocalShard(Payload):
+class LocalShard(Payload, frozen=True):
     """A shard on this peer. A "dummy shard" did not load and reports green and nothing else."""
 
     variant_name: str | None = None
@@ -217,31 +216,31 @@ class LocalShard(Payload):
     update_queue: UpdateQueue | None = None
 
 
-class Shard(Payload):
+class Shard(Payload, frozen=True):
     id: int
     key: str | int | None = None
     local: LocalShard | None = None
     replicate_states: dict[int, str] = {}
 
 
-class CollectionTelemetry(Payload):
+class CollectionTelemetry(Payload, frozen=True):
     id: str
     config: CollectionConfig = CollectionConfig()
     shards: list[Shard] | None = None
     transfers: list[Any] | None = None
 
 
-class CollectionName(Payload):
+class CollectionName(Payload, frozen=True):
     """Just the name, for a collection whose other fields do not fit."""
 
     id: str
 
 
-class PeerAddress(Payload):
+class PeerAddress(Payload, frozen=True):
     uri: str = ""
 
 
-class RaftInfo(Payload):
+class RaftInfo(Payload, frozen=True):
     term: int = 0
     commit: int = 0
     pending_operations: int = 0
@@ -250,11 +249,11 @@ class RaftInfo(Payload):
     is_voter: bool = True
 
 
-class SendFailures(Payload):
+class SendFailures(Payload, frozen=True):
     count: int = 0
 
 
-class ClusterStatus(Payload):
+class ClusterStatus(Payload, frozen=True):
     """GET /cluster."""
 
     status: str
@@ -265,71 +264,63 @@ class ClusterStatus(Payload):
     message_send_failures: dict[str, SendFailures] = {}
 
 
-class OptimizationsSummary(Payload):
+class OptimizationsSummary(Payload, frozen=True):
     queued_points: int
 
 
-class CollectionOptimizations(Payload):
+class CollectionOptimizations(Payload, frozen=True):
     """GET /collections/{collection}/optimizations, since 1.17."""
 
     summary: OptimizationsSummary
     running: list[Any] = []
 
 
-class Usage(Payload):
+class Usage(Payload, frozen=True):
     disk_bytes: int
     ram_bytes: int
     cached_bytes: int
     expected_cache_bytes: int
 
 
-class CollectionMemory(Payload):
+class CollectionMemory(Payload, frozen=True):
     """GET /collections/{collection}/memory, since 1.18."""
 
     total: Usage
 
 
-class Alias(Payload):
+class Alias(Payload, frozen=True):
     alias_name: str
     collection_name: str
 
 
-class Aliases(Payload):
+class Aliases(Payload, frozen=True):
     aliases: list[Alias]
 
 
-class Snapshot(Payload):
+class Snapshot(Payload, frozen=True):
     name: str
     size: int = 0
 
 
-class Issue(Payload):
+class Issue(Payload, frozen=True):
     id: str
 
 
-class Issues(Payload):
+class Issues(Payload, frozen=True):
     issues: list[Issue]
 
 
-class QuotaUsage(Payload):
+class QuotaUsage(Payload, frozen=True):
     """Whole percent of this node; null where the server cannot measure."""
 
     disk_usage_percent: float | None = None
     resident_memory_percent: float | None = None
 
 
-class Quotas(Payload):
+class Quotas(Payload, frozen=True):
     """GET /quotas, since 1.19: read in the server's code, never seen on a server."""
 
     usage: QuotaUsage
-
-
-def decode(body: bytes | Raw, kind: type[T], endpoint: str) -> T:
-    """Decode `body` as `kind`. Raises BadPayload naming the endpoint and the path in the answer."""
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadPayload(endpoint, f"not the JSON that Qdrant sends: {error}") from error
 
 
 def result(body: bytes | Raw, kind: type[T], endpoint: str) -> T:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.model import Reading
+from exporter.model import MetricSpec, Reading
 from exporter.observe.sources.contract import Ask, Learnt, Pace, Reach, peer_gauge
 
 ENDPOINT = "/healthz"
@@ -21,7 +21,7 @@ class Healthz:
     name = "healthz"
     pace = Pace.FAST
     reach = Reach.PEER
-    specs = (ANSWERS,)
+    specs: tuple[MetricSpec, ...] = (ANSWERS,)
 
     async def poll(self, ask: Ask) -> Learnt:
         await ask.gateway.get(ENDPOINT, endpoint=ENDPOINT, deadline_seconds=ask.deadline_seconds)

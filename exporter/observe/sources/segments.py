@@ -13,7 +13,8 @@ from typing import Any
 from exporter.errors import BadPayload
 from exporter.model import MetricSpec
 from exporter.observe.sources.contract import Ask, Learnt, Pace, Reach
-from exporter.observe.sources.telemetry import DUMMY, ENDPOINT
+from exporter.observe.sources.telemetry import DUMMY
+from exporter.qdrant.answers import decode
 from exporter.qdrant.payloads import (
     CollectionName,
     CollectionTelemetry,
@@ -21,12 +22,12 @@ from exporter.qdrant.payloads import (
     OptimizationRun,
     Segment,
     Telemetry,
-    decode,
     result,
 )
 from exporter.qdrant.versions import Version, default_indexing_threshold_kb, parse_version
 
 PATH = "/telemetry?details_level=4"
+ENDPOINT = PATH  # of its own: slow segments must not open the breaker of level 3
 
 KB = 1024  # the server's threshold counts kilobytes of 1,024 bytes
 # Bytes of one element by datatype; unset is float32. Another word (a newer server's) is not guessed.

@@ -15,12 +15,12 @@ from exporter.errors import BadPayload
 from exporter.model import Evidence, Kind, MetricSpec, Reading
 from exporter.observe.sources import traffic
 from exporter.observe.sources.contract import PEER_LABELS, Ask, Learnt, Pace, Reach, peer_gauge
+from exporter.qdrant.answers import decode
 from exporter.qdrant.payloads import (
     CollectionName,
     CollectionTelemetry,
     LocalShard,
     Telemetry,
-    decode,
     result,
 )
 from exporter.qdrant.versions import Version, parse_version

@@ -23,6 +23,10 @@ def press_of(board: Board) -> Press:
     return Press(board=board, renderer=Renderer(clock=SystemClock()), own=OwnMetrics(version="1.2.3"))
 
 
+async def nothing_to_prepare() -> None:
+    """These boards have no one who derives."""
+
+
 async def until(claim: Callable[[], bool]) -> None:
     """Return as soon as the claim holds; fail after two seconds."""
     async with asyncio.timeout(2):
@@ -41,7 +45,7 @@ async def test_what_is_posted_on_the_board_is_printed_without_being_asked_for() 
     """A change of the Board reaches the page within moments."""
     board = Board(clock=SystemClock())
     press = press_of(board)
-    running = asyncio.create_task(press.run())
+    running = asyncio.create_task(press.run(nothing_to_prepare))
     await until(lambda: press.page.rendered_at_seconds > 0)
 
     board.post(KEY, (Reading(BARE, (), 7.0),))

@@ -177,7 +177,8 @@ async def test_one_odd_collection_costs_itself_and_not_the_poll() -> None:
     def answer(target: str) -> Reply:
         reply = recorded(target)
         if target.startswith("/telemetry"):
-            return Reply(status=200, body=reply.body.replace(b'"id":"binary","', b'"id":"binary","shards":"?","'))
+            body = reply.body.replace(b'"id":"binary","', b'"id":"binary","shards":"?","')
+            return Reply(status=200, body=body)
         return reply
 
     async with ReplayServer(answer=answer) as server:

@@ -14,7 +14,7 @@ from exporter.errors import (
     SourceRefused,
     SourceUnsupported,
 )
-from exporter.qdrant.gateway import Answer, decode
+from exporter.qdrant.gateway import decode
 from tests.kit.gateways import GatewayTo, ask, failure_of
 from tests.kit.recordings import recording
 from tests.kit.servers import (
@@ -41,7 +41,7 @@ async def test_a_good_answer_comes_whole_with_its_time(gateway_to: GatewayTo) ->
 
     assert (answer.status, answer.body, answer.endpoint) == (200, OK_BODY, "/cluster")
     assert 0 < answer.took_seconds < 2
-    assert decode(answer, Envelope).result.status == "disabled"
+    assert decode(answer.body, Envelope, answer.endpoint).result.status == "disabled"
 
 
 async def test_the_request_says_who_asks_and_declines_compression(gateway_to: GatewayTo) -> None:
@@ -129,7 +129,7 @@ async def test_a_body_that_does_not_decode_says_where(
         answer = await ask(gateway_to(server.url))
 
     with pytest.raises(BadPayload) as raised:
-        decode(answer, Envelope)
+        decode(answer.body, Envelope, answer.endpoint)
     assert detail == raised.value.detail
     assert raised.value.endpoint == "/cluster"
 
@@ -137,7 +137,7 @@ async def test_a_body_that_does_not_decode_says_where(
 def test_json_nested_beyond_reason_is_a_bad_payload() -> None:
     """A hundred thousand brackets exhaust nothing but themselves."""
     with pytest.raises(BadPayload):
-        decode(Answer("/x", 200, b"[" * 100_000, 0.0), list)
+        decode(b"[" * 100_000, list, "/x")
 
 
 @pytest.mark.parametrize(

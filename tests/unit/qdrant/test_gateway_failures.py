@@ -106,7 +106,7 @@ def test_spoilt_answers_are_answers_or_errors_of_ours(data: bytes) -> None:
                 fast_seconds=15.0,
             )
             try:
-                decode(await ask(gateway, deadline_seconds=0.3), dict)
+                decode((await ask(gateway, deadline_seconds=0.3)).body, dict, "/collections")
             except SourceError as error:
                 assert error.detail  # noqa: PT017  # both ends are good ones
             finally:
@@ -249,5 +249,5 @@ async def test_good_answers_are_not_spoilt_by_the_care_taken(gateway_to: Gateway
         gateway = gateway_to(server.url)
         first, second = await ask(gateway), await ask(gateway)
 
-    assert decode(first, dict) == {"result": {}, "status": "ok"}
-    assert decode(second, dict) == {"a": 1}
+    assert decode(first.body, dict, "/collections") == {"result": {}, "status": "ok"}
+    assert decode(second.body, dict, "/collections") == {"a": 1}

@@ -1,0 +1,185 @@
+"""The composition root: builds everything, starts it, reloads it, stops it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, suppress
+from typing import Any
+
+from exporter import __version__
+from exporter.board import Board
+from exporter.clock import SystemClock
+from exporter.config.redaction import redacted_yaml
+from exporter.config.settings import Settings
+from exporter.errors import ConfigError, Problem
+from exporter.exposition.own import OwnMetrics
+from exporter.exposition.press import Press
+from exporter.exposition.renderer import Renderer
+from exporter.logs import Redactor, configure, get_logger
+from exporter.memory import PeerMemory
+from exporter.model import ProducerKey, Reading
+from exporter.observe.fleet import Fleet
+from exporter.observe.records import RELOAD_AT, RELOAD_SUCCESSFUL
+from exporter.state import State, StateLock
+from exporter.status import landing, status
+from exporter.web.access import Access
+from exporter.web.face import Face
+from exporter.web.routes import web_app
+from exporter.web.server import WebServer
+
+log = get_logger()
+
+
+class Daemon:
+    """`run`: one process that watches the configured clusters until it is told to stop."""
+
+    def __init__(
+        self, *, settings: Settings, read_settings: Callable[[], Settings], redactor: Redactor
+    ) -> None:
+        self.settings = settings
+        self._read_settings = read_settings
+        self._redactor = redactor
+        self._clock = SystemClock()
+        self._board = Board(clock=self._clock)
+        # One thread reads payloads and derives: in order, and never more than one core beside the loop.
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader")
+        self._press = Press(
+            board=self._board, renderer=Renderer(clock=self._clock), own=OwnMetrics(version=__version__)
+        )
+        self._stop = asyncio.Event()
+        self._reloading = asyncio.Lock()
+        self._reload_failure: str | None = None
+        self._reloaded_at_seconds = self._clock.now()
+        self.web: WebServer | None = None
+
+    async def run(self, on_started: Callable[[Daemon], Awaitable[None]] | None = None) -> None:
+        """Run until SIGTERM, SIGINT or `stop`. Raises StateError or OSError where it cannot start."""
+        async with AsyncExitStack() as stack:
+            stack.callback(self._reader.shutdown, wait=False, cancel_futures=True)
+            state = await self._open_state(stack)
+            remembered = await asyncio.to_thread(state.known_peers) if state else ()
+            self.fleet = Fleet(
+                board=self._board, clock=self._clock, off_loop=self._off_loop, remembered=remembered
+            )
+            self.web = self._web()
+            await self.web.start()
+            stack.push_async_callback(self.web.stop)
+            self._handle_signals(stack)
+            self._post_reload()
+            async with asyncio.TaskGroup() as tasks:
+                running = [tasks.create_task(self._press.run(self.fleet.derive))]
+                running.append(tasks.create_task(self.fleet.run()))
+                if state is not None:
+                    running.append(tasks.create_task(PeerMemory(state=state, fleet=self.fleet).run()))
+                await self.fleet.exchange(self.fleet.build(self.settings.clusters))
+                log.info("daemon.started", version=__version__, addresses=self.web.addresses)
+                if on_started is not None:
+                    await on_started(self)
+                await self._stop.wait()
+                log.info("daemon.stopping")
+                for task in running:
+                    task.cancel()
+
+    def stop(self) -> None:
+        """End `run`."""
+        self._stop.set()
+
+    async def reload(self) -> str | None:
+        """Read the configuration again and put it in force whole, or keep the old one and say why."""
+        async with self._reloading:
+            try:
+                settings = await asyncio.to_thread(self._read_settings)
+                self._refuse_what_needs_a_restart(settings)
+                wanted = self.fleet.build(settings.clusters)
+            except ConfigError as error:
+                self._reload_failure = str(error)
+                self._post_reload()
+                log.error("reload.failed", error=str(error))
+                return self._reload_failure
+            self._redactor.hide(secret.reveal() for secret in settings.secrets())
+            configure(level=settings.log.level, format=settings.log.format, redactor=self._redactor)
+            await self.fleet.exchange(wanted)
+            self.settings = settings
+            self._reload_failure = None
+            self._reloaded_at_seconds = self._clock.now()
+            self._post_reload()
+            log.info("reload.finished", clusters=len(wanted))
+            return None
+
+    def _refuse_what_needs_a_restart(self, settings: Settings) -> None:
+        """Sockets and the state directory are taken at start. Raises ConfigError naming what changed."""
+        changed = [
+            path
+            for path, old, new in (
+                ("web", self.settings.web, settings.web),
+                ("state", self.settings.state, settings.state),
+            )
+            if old != new
+        ]
+        if changed:
+            message = "changed, and takes effect only at a restart: put it back, or restart the daemon"
+            raise ConfigError([Problem("configuration", None, path, message) for path in changed])
+
+    def _post_reload(self) -> None:
+        self._board.post(
+            ProducerKey("", "", "configuration"),
+            (
+                Reading(RELOAD_SUCCESSFUL, (), float(self._reload_failure is None)),
+                Reading(RELOAD_AT, (), self._reloaded_at_seconds),
+            ),
+        )
+
+    async def _off_loop(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._reader, function, *arguments)
+
+    async def _open_state(self, stack: AsyncExitStack) -> State | None:
+        directory = self.settings.state.dir
+        if directory is None:
+            log.info("state.off", hint="set --state.dir to remember peers that are down over a restart")
+            return None
+        lock = StateLock(directory=directory)
+        await asyncio.to_thread(lock.acquire)
+        stack.callback(lock.release)
+        state = await asyncio.to_thread(State.open, directory, clock=self._clock)
+        stack.callback(state.close)
+        return state
+
+    def _web(self) -> WebServer:
+        """Build the HTTP face. Raises ConfigError for what is wrong with the web file."""
+        web = self.settings.web
+        access = Access(path=web.config_file, clock=self._clock)
+        access.open()
+        app = web_app(face=self._face(), access=access, enable_lifecycle=web.enable_lifecycle)
+        return WebServer(app=app, access=access, listen_addresses=web.listen_addresses)
+
+    def _face(self) -> Face:
+        return Face(
+            page=lambda: self._press.page,
+            ready=lambda: self.fleet.ready,
+            status=lambda: status(self.fleet.watches, self._board.view()),
+            config_yaml=lambda: redacted_yaml(self.settings),
+            reload=self.reload,
+            landing=lambda: landing(self.fleet.watches, self._board.view(), self._reload_failure),
+        )
+
+    def _handle_signals(self, stack: AsyncExitStack) -> None:
+        loop = asyncio.get_running_loop()
+        reloads: set[asyncio.Task[Any]] = set()
+
+        def reload() -> None:
+            task = loop.create_task(self.reload())
+            reloads.add(task)
+            task.add_done_callback(reloads.discard)
+
+        for number, act in (
+            (signal.SIGTERM, self.stop),
+            (signal.SIGINT, self.stop),
+            (signal.SIGHUP, reload),
+        ):
+            # only the main thread may handle signals; elsewhere `stop` is called instead
+            with suppress(ValueError, RuntimeError):
+                loop.add_signal_handler(number, act)
+                stack.callback(loop.remove_signal_handler, number)

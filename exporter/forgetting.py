@@ -1,0 +1,28 @@
+"""`peers forget`: takes a peer out of the state directory and tells a running daemon."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from exporter.clock import Clock
+from exporter.state import State
+
+# A daemon looks once a second; a busy one gets two more.
+WAIT_SECONDS = 3.0
+LOOK_SECONDS = 0.1
+
+
+def forget_peer(directory: Path, cluster: str, peer: str, *, clock: Clock) -> str:
+    """Forget a peer and return what came of it. Raises StateError where it is not known."""
+    state = State.open(directory, clock=clock)
+    try:
+        number = state.request_forget(cluster, peer)
+        until = clock.monotonic() + WAIT_SECONDS
+        while clock.monotonic() < until:
+            if state.is_answered(number):
+                return f"peer {peer} of cluster {cluster} is forgotten; the daemon watches it no more"
+            time.sleep(LOOK_SECONDS)
+    finally:
+        state.close()
+    return f"peer {peer} of cluster {cluster} is forgotten; no daemon runs here, the next will not watch it"

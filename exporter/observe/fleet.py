@@ -1,0 +1,112 @@
+"""All watched clusters: started, exchanged at a reload, derived together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from exporter.board import Board
+from exporter.clock import Clock
+from exporter.config.clusters import ClusterSettings
+from exporter.observe.roster import Roster, SystemResolver
+from exporter.observe.watch import ClusterWatch
+from exporter.state import KnownPeer
+
+
+class Fleet:
+    """The clusters in force. Belongs to the event loop."""
+
+    def __init__(
+        self,
+        *,
+        board: Board,
+        clock: Clock,
+        off_loop: Callable[..., Awaitable[Any]],
+        remembered: Sequence[KnownPeer] = (),
+    ) -> None:
+        self._board = board
+        self._clock = clock
+        self._off_loop = off_loop
+        self._remembered = remembered
+        self._resolve = SystemResolver()
+        self._watches: dict[str, ClusterWatch] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._failed: asyncio.Future[None] | None = None
+
+    @property
+    def watches(self) -> Mapping[str, ClusterWatch]:
+        """The clusters in force, by name."""
+        return self._watches
+
+    @property
+    def ready(self) -> bool:
+        """Every target of every cluster was polled once, in success or failure."""
+        return all(watch.first_round_ended for watch in self._watches.values())
+
+    def build(self, clusters: Sequence[ClusterSettings]) -> dict[str, ClusterWatch]:
+        """Build what these settings ask for, without starting it; an unchanged cluster stays as it is."""
+        return {settings.name: self._kept(settings) or self._built(settings) for settings in clusters}
+
+    async def exchange(self, wanted: Mapping[str, ClusterWatch]) -> None:
+        """Put these clusters in force: stop what is not among them, start what is new."""
+        for name, watch in list(self._watches.items()):
+            if wanted.get(name) is not watch:
+                await self._stop(name)
+                self._board.forget(name)
+        started = {name: watch for name, watch in wanted.items() if name not in self._watches}
+        self._watches = dict(wanted)
+        for name, watch in started.items():
+            self._tasks[name] = asyncio.create_task(watch.run(), name=f"watch {name}")
+            self._tasks[name].add_done_callback(self._ended)
+
+    async def run(self) -> None:
+        """Wait until a cluster's watch ends by itself, which only a bug makes it do, and raise that."""
+        self._failed = asyncio.get_running_loop().create_future()
+        try:
+            await self._failed
+        finally:
+            for name in list(self._watches):
+                await self._stop(name)
+
+    async def derive(self) -> None:
+        """Derive every cluster from what the Board knows now."""
+        view = self._board.view()
+        for watch in list(self._watches.values()):
+            await watch.derive(view)
+
+    async def _stop(self, name: str) -> None:
+        del self._watches[name]
+        task = self._tasks.pop(name, None)
+        if task is not None:
+            task.remove_done_callback(self._ended)
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        failure = None if task.cancelled() else task.exception()
+        if failure is not None and self._failed is not None and not self._failed.done():
+            self._failed.set_exception(failure)
+
+    def _kept(self, settings: ClusterSettings) -> ClusterWatch | None:
+        watch = self._watches.get(settings.name)
+        return watch if watch is not None and watch.settings == settings else None
+
+    def _built(self, settings: ClusterSettings) -> ClusterWatch:
+        roster = Roster(
+            settings=settings,
+            clock=self._clock,
+            resolve=self._resolve,
+            remembered=self._remembered_of(settings),
+        )
+        return ClusterWatch(
+            settings=settings, roster=roster, board=self._board, clock=self._clock, off_loop=self._off_loop
+        )
+
+    def _remembered_of(self, settings: ClusterSettings) -> tuple[KnownPeer, ...]:
+        """What the state directory knew at start, and since then what the cluster's watch knows."""
+        watch = self._watches.get(settings.name)
+        peers = watch.roster.known_peers() if watch is not None else self._remembered
+        return tuple(peer for peer in peers if peer.cluster == settings.name)

@@ -1,0 +1,230 @@
+"""Watching one cluster: a poller for every target of the roster, and what is derived of them all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from exporter.board import Board, BoardView
+from exporter.clock import Clock
+from exporter.config.clusters import ClusterSettings
+from exporter.logs import get_logger
+from exporter.model import Observation, ProducerKey
+from exporter.observe.derived.deriver import ClusterDeriver, Derived, Selection
+from exporter.observe.pacing import Pacer
+from exporter.observe.polled import Polled, base_seconds, gateway_to, sources_of
+from exporter.observe.poller import Limits, PeerPoller
+from exporter.observe.roster import ClusterAnswer, Roster, Target, Trouble
+from exporter.observe.roster.troubles import readings as trouble_readings
+from exporter.observe.sources import cluster as cluster_source
+from exporter.observe.sources.cluster import ClusterSeen
+
+log = get_logger()
+
+
+class ClusterWatch:
+    """One cluster: its roster, its pollers and its deriver. Stores at construction, connects in `run`."""
+
+    def __init__(
+        self,
+        *,
+        settings: ClusterSettings,
+        roster: Roster,
+        board: Board,
+        clock: Clock,
+        off_loop: Callable[..., Awaitable[Any]],
+    ) -> None:
+        self.settings = settings
+        self.roster = roster
+        self._board = board
+        self._clock = clock
+        self._off_loop = off_loop
+        self._deriver = ClusterDeriver(
+            cluster=settings.name,
+            selection=Selection(
+                selects=settings.collections.selects,
+                cap=settings.collections.cap,
+                expected=settings.collections.expected,
+            ),
+        )
+        self._polled: dict[str, Polled] = {}
+        self._answers: dict[str, ClusterAnswer] = {}
+        self._told: frozenset[Trouble] = frozenset()
+        self.derived = Derived()
+
+    async def run(self) -> None:
+        """Watch until cancelled: targets come and go as the roster says."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.roster.run(self._ask))
+                while True:
+                    await self._follow_roster(tasks)
+                    await self.roster.wait_for_change()
+        finally:
+            await self.close()
+
+    async def look_once(self) -> None:
+        """Poll every target once, whom the cluster lists too, then what needs their answers."""
+        await self.roster.refresh_dns()
+        await self.roster.try_candidates(self._ask)
+        polled: set[str] = set()
+        # a first round finds peers that a second one has to poll; a third would find no new ones
+        for _ in range(2):
+            await self._follow_roster(None)
+            new = [one for label, one in self._polled.items() if label not in polled]
+            polled |= self._polled.keys()
+            await asyncio.gather(*(one.poller.poll_once() for one in new))
+            await self.roster.try_candidates(self._ask)
+        await self._follow_roster(None)
+        await self.derive(self._board.view())
+        await asyncio.gather(*(one.poller.poll_rest_once() for one in self._polled.values()))
+        await self.derive(self._board.view())
+
+    async def derive(self, view: BoardView) -> None:
+        """Derive the cluster from what the Board knows and put it there."""
+        watched = {target.label: target.peer_id for target in self.roster.targets()}
+        self.derived = await self._off_loop(self._deriver.derive, view, watched)
+        self._board.derive(self.settings.name, self.derived.blocks)
+        self._board.post(
+            ProducerKey(self.settings.name, "", "troubles"),
+            tuple(trouble_readings(self.settings.name, self.roster.troubles())),
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for label in list(self._polled):
+            await self._drop(label)
+
+    @property
+    def first_round_ended(self) -> bool:
+        """Every target's first poll has ended, in success or failure."""
+        return bool(self._polled) and all(one.poller.first_round.is_set() for one in self._polled.values())
+
+    def pollers(self) -> Mapping[str, PeerPoller]:
+        """Return the poller of every target, by label."""
+        return {label: one.poller for label, one in self._polled.items()}
+
+    def ask_of(self, peer: str) -> tuple[Sequence[str], Sequence[str], str]:
+        """Return what the sources of a peer ask about, and why calls to other peers must fail now."""
+        return self.derived.selected, self.derived.busy, self._unreachable_through()
+
+    def speaks_for_cluster(self, peer: str) -> bool:
+        """The first target that is up speaks for all."""
+        speaker = next((label for label, one in self._polled.items() if one.poller.up), None)
+        return speaker == peer
+
+    def _unreachable_through(self) -> str:
+        if not any(answer.enabled for answer in self._answers.values()):
+            return ""
+        down = sorted(label for label, one in self._polled.items() if one.poller.up is False)
+        return f"down: {', '.join(down)}" if down else ""
+
+    async def _follow_roster(self, tasks: asyncio.TaskGroup | None) -> None:
+        targets = {target.label: target for target in self.roster.targets()}
+        for label, one in list(self._polled.items()):
+            if label not in targets:
+                await self._drop(label)
+                self._board.forget(self.settings.name, label)
+            elif _other_door(one.target, targets[label]):
+                await self._drop(label)
+        for label, target in targets.items():
+            if label not in self._polled:
+                self._polled[label] = self._start(target, tasks)
+        # configured order, so that the same peer speaks for the cluster after a change
+        self._polled = {label: self._polled[label] for label in targets}
+
+    def _start(self, target: Target, tasks: asyncio.TaskGroup | None) -> Polled:
+        poll = self.settings.poll
+        gateway = gateway_to(target, self.settings, self._clock)
+        sources = sources_of(target, poll.disabled_sources)
+        poller = PeerPoller(
+            cluster=self.settings.name,
+            peer=target.label,
+            gateway=gateway,
+            sources=sources,
+            pacer=Pacer(base_seconds=base_seconds(sources, poll), budget_ratio=poll.budget_ratio),
+            limits=Limits(
+                deadline_seconds=poll.deadline_seconds,
+                fanout_deadline_seconds=poll.fanout_deadline_seconds,
+            ),
+            board=self._board,
+            clock=self._clock,
+            deployment=self,
+            off_loop=self._off_loop,
+            on_learnt=self._hear(target.label),
+        )
+        log.info(
+            "peer.added", qdrant_cluster=self.settings.name, peer=target.label, origin=target.origin.value
+        )
+        return Polled(target, gateway, poller, tasks.create_task(poller.run()) if tasks else None)
+
+    async def _drop(self, label: str) -> None:
+        one = self._polled.pop(label)
+        self._answers.pop(label, None)
+        if one.task is not None:
+            one.task.cancel()
+            with suppress(asyncio.CancelledError):
+                await one.task
+        await one.gateway.close()
+        log.info("peer.dropped", qdrant_cluster=self.settings.name, peer=label)
+
+    def _hear(self, label: str) -> Callable[[str, Observation], None]:
+        """Tell the roster what a peer answered to GET /cluster, and again with its process id."""
+
+        def heard(source: str, observation: Observation) -> None:
+            if observation.seen is None:
+                return
+            if source == "cluster":
+                self._answers[label] = answer_of(observation.seen)
+                self.roster.hear(label, self._answers[label], None)
+            elif source == "telemetry" and label in self._answers:
+                self.roster.hear(label, self._answers[label], observation.seen.process_id)
+            self._tell_troubles()
+
+        return heard
+
+    def _tell_troubles(self) -> None:
+        troubles = frozenset(self.roster.troubles())
+        for trouble in troubles - self._told:
+            log.error(
+                "cluster.misconfigured",
+                qdrant_cluster=trouble.cluster,
+                kind=trouble.kind.value,
+                peers=trouble.labels,
+                error=trouble.text,
+            )
+        self._told = troubles
+
+    async def _ask(self, target: Target) -> ClusterAnswer:
+        """Ask GET /cluster where a peer may be, over a connection of its own."""
+        gateway = gateway_to(target, self.settings, self._clock)
+        try:
+            answer = await gateway.get(
+                cluster_source.ENDPOINT,
+                endpoint=cluster_source.ENDPOINT,
+                deadline_seconds=self.settings.poll.fanout_deadline_seconds,
+            )
+            return answer_of(cluster_source.read(answer.body))
+        finally:
+            await gateway.close()
+
+
+def _other_door(old: Target, new: Target) -> bool:
+    return (old.url, old.address, old.key_allowed, old.storage_path) != (
+        *(new.url, new.address, new.key_allowed, new.storage_path),
+    )
+
+
+def answer_of(seen: ClusterSeen) -> ClusterAnswer:
+    """Return what the roster needs of GET /cluster."""
+    return ClusterAnswer(
+        enabled=seen.enabled,
+        peer_id=seen.peer_id,
+        peers=seen.peers,
+        leader=seen.leader,
+        consensus_working=seen.working,
+        term=seen.term,
+        commit=seen.commit,
+    )

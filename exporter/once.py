@@ -1,0 +1,168 @@
+"""`once`: one full poll of everything, shown to a person or a program."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from enum import StrEnum
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from exporter import __version__
+from exporter.board import Board, BoardView
+from exporter.clock import SystemClock
+from exporter.config.settings import Settings
+from exporter.exposition.own import OwnMetrics
+from exporter.exposition.renderer import Renderer
+from exporter.model import MetricSpec, Reading
+from exporter.observe.derived.collections import LAG, POINTS, SHARDS
+from exporter.observe.derived.replicas import LIVE, STATE
+from exporter.observe.fleet import Fleet
+from exporter.observe.watch import ClusterWatch
+from exporter.state import KnownPeer, State
+from exporter.status import failing_sources, note_on, status, status_in_force, value_of
+
+EXIT_GOOD = 0
+EXIT_PEER_DOWN = 1
+EXIT_PARTLY_FAILED = 3  # 2 is the configuration's
+
+STATUS_STYLES = {
+    "green": "green", "yellow": "yellow", "grey": "bright_black",
+    "red": "red", "unloaded": "red", "unavailable": "bold red",
+}  # fmt: skip
+
+
+class Output(StrEnum):
+    """How the result is shown."""
+
+    TABLE = "table"
+    JSON = "json"
+    PROMETHEUS = "prometheus"
+
+
+async def once(settings: Settings, output: Output, console: Console) -> int:
+    """Poll every peer once, print what was learnt and return the exit code.
+
+    1: a peer is down. 3: a source failed, or the addresses given do not make one cluster each.
+    """
+    clock = SystemClock()
+    board = Board(clock=clock)
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader") as reader:
+
+        async def off_loop(function: Any, *arguments: Any) -> Any:
+            return await asyncio.get_running_loop().run_in_executor(reader, function, *arguments)
+
+        fleet = Fleet(board=board, clock=clock, off_loop=off_loop, remembered=_remembered(settings, clock))
+        watches = fleet.build(settings.clusters)
+        try:
+            await asyncio.gather(*(watch.look_once() for watch in watches.values()))
+            _show(watches, board, output, console)
+            return exit_code(watches.values())
+        finally:
+            await asyncio.gather(*(watch.close() for watch in watches.values()))
+
+
+def _remembered(settings: Settings, clock: SystemClock) -> tuple[KnownPeer, ...]:
+    """Peers that a daemon with this state directory knows: a dead one is shown, not overlooked."""
+    if settings.state.dir is None:
+        return ()
+    state = State.open(settings.state.dir, clock=clock)
+    try:
+        return state.known_peers()
+    finally:
+        state.close()
+
+
+def exit_code(watches: Iterable[ClusterWatch]) -> int:
+    """Return what the look amounts to."""
+    watches = list(watches)
+    if any(not poller.up for watch in watches for poller in watch.pollers().values()):
+        return EXIT_PEER_DOWN
+    if any(failing_sources(watch.pollers()) or watch.roster.troubles() for watch in watches):
+        return EXIT_PARTLY_FAILED
+    return EXIT_GOOD
+
+
+def _show(watches: dict[str, ClusterWatch], board: Board, output: Output, console: Console) -> None:
+    view = board.view()
+    if output is Output.PROMETHEUS:
+        page = Renderer(clock=SystemClock()).render(view.blocks(), OwnMetrics(version=__version__).text())
+        console.out(page.plain.decode(), end="", highlight=False)
+    elif output is Output.JSON:
+        console.out(json.dumps(status(watches, view), indent=2, ensure_ascii=False), highlight=False)
+    else:
+        for watch in watches.values():
+            _show_cluster(watch, view, console)
+
+
+def _show_cluster(watch: ClusterWatch, view: BoardView, console: Console) -> None:
+    name = watch.settings.name
+    peers = Table(
+        "peer", "up", "version", "sources that failed", title=f"cluster {name}", title_justify="left"
+    )
+    failing = failing_sources(watch.pollers())
+    for label, poller in watch.pollers().items():
+        up = Text("yes", "green") if poller.up else Text("no", "bold red")
+        known = view.of_cluster(name, "telemetry").get(label)
+        version = known.seen.version_text if known else ""
+        failed = ", ".join(source for peer, source, _ in failing if peer == label)
+        peers.add_row(Text(label), up, version, failed if poller.up else Text(note_on(poller, None)))
+    console.print(peers)
+    if watch.derived.selected:
+        console.print(_collections_table(watch))
+    elif watch.derived.collections_known == 0:
+        console.print("no collections")
+    for line in complaints(watch):
+        console.print(Text(line, "yellow"))
+
+
+def _collections_table(watch: ClusterWatch) -> Table:
+    table = Table("collection", "status")
+    for heading in ("points", "indexing lag", "shards", "replicas live"):
+        table.add_column(heading, justify="right")
+    for name in watch.derived.selected:
+        readings = watch.derived.blocks[f"collection:{name}"]
+        state = status_in_force(readings) or "unknown"
+        table.add_row(
+            Text(printable(name)),
+            Text(state, STATUS_STYLES.get(state, "")),
+            _count(value_of(readings, POINTS)),
+            _count(total_of(readings, LAG)),
+            *_shards_and_replicas(readings),
+        )
+    return table
+
+
+def printable(name: str) -> str:
+    """Return a collection's name on one line: a newline in it must not break the table."""
+    return name if name.isprintable() else repr(name)[1:-1]
+
+
+def _count(value: float | None) -> str:
+    return "?" if value is None else f"{value:,.0f}"
+
+
+def total_of(readings: Sequence[Reading], spec: MetricSpec) -> float | None:
+    """Return the sum over a metric's series, None where it has none."""
+    values = [one.value for one in readings if one.spec is spec]
+    return sum(values) if values else None
+
+
+def _shards_and_replicas(readings: Sequence[Reading]) -> tuple[str, str]:
+    replicas = sum(1 for one in readings if one.spec is STATE)
+    return _count(value_of(readings, SHARDS)), f"{_count(total_of(readings, LIVE))} of {replicas}"
+
+
+def complaints(watch: ClusterWatch) -> list[str]:
+    """Return one line for everything that a person should look at."""
+    lines = [f"{trouble.kind.value}: {trouble.text}" for trouble in watch.roster.troubles()]
+    lines += [
+        f"peer {one.peer_id} ({one.uri}) is not watched: {one.reason}" for one in watch.roster.unwatched()
+    ]
+    lines += [f"{peer}: {source}: {what}" for peer, source, what in failing_sources(watch.pollers())]
+    return lines
