@@ -22,6 +22,7 @@ REFUSED_IN_NAMES = '<>:"/\\|?*\0\x1f'
 DISTANCES = ("Cosine", "Euclid", "Dot", "Manhattan")
 LARGEST_DIMENSION = 65536  # Qdrant's own limit
 ELEMENT_BYTES = {"float32": 4, "float16": 2, "uint8": 1}
+QUANTIZATIONS = frozenset({"scalar", "product", "binary"})
 LEAST_VACUUM_VECTORS = 100  # below: 422
 
 DEFAULT_HNSW: Document = {
@@ -74,6 +75,7 @@ def created(body: Mapping[str, Any]) -> Document:
     shards = body.get("shard_number", 1)
     if shards not in (None, 1):
         raise wrong_input(f"this server holds one shard a collection, not {shards}")
+    _refuse_what_is_not_served(body)
     vectors, sparse = body.get("vectors") or {}, body.get("sparse_vectors")
     _check_vectors(vectors)
     params: Document = {
@@ -96,6 +98,10 @@ def created(body: Mapping[str, Any]) -> Document:
 
 def patched(config: Document, body: Mapping[str, Any]) -> Document:
     """Return a configuration with the changes of a PATCH. Raises RefusalError (400, 422)."""
+    _refuse_what_is_not_served(body)
+    for key in ("vectors", "sparse_vectors"):
+        if body.get(key):
+            raise wrong_input(f"this server cannot change {key} of a collection")
     changed = deepcopy(config)
     changed["hnsw_config"] |= _given(body, "hnsw_config")
     changed["optimizer_config"] |= _optimizers(body)
@@ -136,6 +142,16 @@ def named_vector_params(config: Mapping[str, Any]) -> Mapping[str, Document]:
 
 def _is_unnamed(vectors: Mapping[str, Any]) -> bool:
     return isinstance(vectors.get("size"), int)
+
+
+def _refuse_what_is_not_served(body: Mapping[str, Any]) -> None:
+    """Refuse, rather than accept and not do it."""
+    for key in ("strict_mode_config", "sharding_method"):
+        if body.get(key):
+            raise wrong_input(f"this server does not serve {key}")
+    quantization = body.get("quantization_config")
+    if quantization and quantization != "Disabled" and not QUANTIZATIONS & set(quantization):
+        raise wrong_input(f"this server serves the quantizations {', '.join(sorted(QUANTIZATIONS))}")
 
 
 def _check_vectors(vectors: Any) -> None:

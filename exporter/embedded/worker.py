@@ -95,9 +95,9 @@ class ShardWorker:
 
     def _open(self, asked: Mapping[str, Any]) -> None:
         """Create or load the shard; with a changed configuration, load it anew."""
+        config = engine_config(asked["config"])  # before anything is let go
         self.close()
         self._folder = Path(asked["folder"])
-        config = engine_config(asked["config"])
         if self._folder.exists():
             self._shard = edge.EdgeShard.load(str(self._folder), config)
         else:
