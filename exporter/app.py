@@ -53,7 +53,7 @@ class Daemon:
         self._reloading = asyncio.Lock()
         self._reload_failure: str | None = None
         self._reloaded_at_seconds = self._clock.now()
-        self.web: WebServer | None = None
+        self._server: WebServer | None = None
 
     async def run(self, on_started: Callable[[Daemon], Awaitable[None]] | None = None) -> None:
         """Run until SIGTERM, SIGINT or `stop`. Raises StateError or OSError where it cannot start."""
@@ -64,9 +64,9 @@ class Daemon:
             self.fleet = Fleet(
                 board=self._board, clock=self._clock, off_loop=self._off_loop, remembered=remembered
             )
-            self.web = self._web()
-            await self.web.start()
-            stack.push_async_callback(self.web.stop)
+            self._server = self._web()
+            await self._server.start()
+            stack.push_async_callback(self._server.stop)
             self._handle_signals(stack)
             self._post_reload()
             async with asyncio.TaskGroup() as tasks:
@@ -75,13 +75,18 @@ class Daemon:
                 if state is not None:
                     running.append(tasks.create_task(PeerMemory(state=state, fleet=self.fleet).run()))
                 await self.fleet.exchange(self.fleet.build(self.settings.clusters))
-                log.info("daemon.started", version=__version__, addresses=self.web.addresses)
+                log.info("daemon.started", version=__version__, addresses=self.addresses)
                 if on_started is not None:
                     await on_started(self)
                 await self._stop.wait()
                 log.info("daemon.stopping")
                 for task in running:
                     task.cancel()
+
+    @property
+    def addresses(self) -> tuple[tuple[str, int], ...]:
+        """Host and port of every socket it serves on; empty before it runs."""
+        return () if self._server is None else self._server.addresses
 
     def stop(self) -> None:
         """End `run`."""

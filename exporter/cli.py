@@ -136,12 +136,16 @@ def catalog() -> None:
 
 
 @app.command()
-def demo() -> None:
+def demo(
+    listen_address: Annotated[
+        str, typer.Option("--web.listen-address", help="Where the daemon serves.", metavar="HOST:PORT")
+    ] = "127.0.0.1:10633",
+) -> None:
     """Watch two embedded Qdrant servers under a scripted load, on loopback; Ctrl-C ends it."""
     _needs_engine()
-    from exporter.demo import play
+    from exporter.demo import demo as play
 
-    _run(play())
+    _run(play(listen_address))
 
 
 @app.command()

@@ -19,13 +19,13 @@ from exporter.clock import SystemClock
 from exporter.config.settings import Settings
 from exporter.exposition.own import OwnMetrics
 from exporter.exposition.renderer import Renderer
-from exporter.model import MetricSpec, Reading
+from exporter.model import Reading
 from exporter.observe.derived.collections import LAG, POINTS, SHARDS
 from exporter.observe.derived.replicas import LIVE, STATE
 from exporter.observe.fleet import Fleet
 from exporter.observe.watch import ClusterWatch
 from exporter.state import KnownPeer, State
-from exporter.status import failing_sources, note_on, status, status_in_force, value_of
+from exporter.status import failing_sources, note_on, status, status_in_force, total_of, value_of
 
 EXIT_GOOD = 0
 EXIT_PEER_DOWN = 1
@@ -145,12 +145,6 @@ def printable(name: str) -> str:
 
 def _count(value: float | None) -> str:
     return "?" if value is None else f"{value:,.0f}"
-
-
-def total_of(readings: Sequence[Reading], spec: MetricSpec) -> float | None:
-    """Return the sum over a metric's series, None where it has none."""
-    values = [one.value for one in readings if one.spec is spec]
-    return sum(values) if values else None
 
 
 def _shards_and_replicas(readings: Sequence[Reading]) -> tuple[str, str]:

@@ -97,6 +97,12 @@ def value_of(readings: Sequence[Reading], spec: MetricSpec) -> float | None:
     return next((one.value for one in readings if one.spec is spec), None)
 
 
+def total_of(readings: Sequence[Reading], spec: MetricSpec) -> float | None:
+    """Return the sum over a metric's series, None where it has none."""
+    values = [one.value for one in readings if one.spec is spec]
+    return sum(values) if values else None
+
+
 def landing(watches: Mapping[str, ClusterWatch], board: BoardView, failed_reload: str | None) -> Landing:
     """Return what the landing page says: peers with what is wrong of them, and what to do."""
     troubles = []

@@ -14,7 +14,7 @@ from exporter.logs import get_logger
 from exporter.model import Observation, ProducerKey, Reading
 from exporter.observe.pacing import Pacer
 from exporter.observe.records import UP, SourceRecord, request_readings
-from exporter.observe.sources.contract import Ask, Learnt, Reach, Source
+from exporter.observe.sources.contract import Ask, Learnt, Metered, Reach, Source
 from exporter.observe.sources.healthz import answers
 from exporter.qdrant.gateway import Gateway
 from exporter.qdrant.versions import Version, supports
@@ -132,12 +132,13 @@ class PeerPoller:
             self._post(source.name)
             return interval
         started = self._clock.monotonic()
-        learnt = await self._learn(source)
+        gateway = Metered(self._gateway)
+        learnt = await self._learn(source, gateway)
         took = self._clock.monotonic() - started
         observation = self._observation(source, learnt, took, interval)
         self._record(source.name, record, observation)
         if observation.complete:
-            self._pacer.spent(source.name, took)
+            self._pacer.spent(source.name, gateway.server_seconds)
         self._board.put(observation)
         self._on_learnt(source.name, observation)
         self._post(source.name)
@@ -145,10 +146,10 @@ class PeerPoller:
             return max(interval, UNSUPPORTED_RETRY_SECONDS)
         return interval
 
-    async def _learn(self, source: Source) -> Learnt | SourceError:
+    async def _learn(self, source: Source, gateway: Metered) -> Learnt | SourceError:
         collections, busy, unreachable = self._deployment.ask_of(self._peer)
         ask = Ask(
-            gateway=self._gateway,
+            gateway=gateway,
             cluster=self._cluster,
             peer=self._peer,
             version=self._version,

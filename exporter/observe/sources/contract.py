@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 
 from exporter.model import CLUSTER_LABEL, Fault, Kind, MetricSpec, Reading
+from exporter.qdrant.answers import Answer
 from exporter.qdrant.gateway import Gateway
 from exporter.qdrant.versions import Version
 
@@ -40,11 +41,25 @@ class Learnt:
     faults: tuple[Fault, ...] = ()
 
 
+class Metered:
+    """A gateway that adds up what one poll's answers took the server, waiting in line left out."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self.server_seconds = 0.0
+
+    async def get(self, path: str, *, endpoint: str, deadline_seconds: float) -> Answer:
+        """As Gateway.get."""
+        answer = await self._gateway.get(path, endpoint=endpoint, deadline_seconds=deadline_seconds)
+        self.server_seconds += answer.took_seconds
+        return answer
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
     """What a source gets to ask with."""
 
-    gateway: Gateway
+    gateway: Metered
     cluster: str
     peer: str
     version: Version | None

@@ -1,0 +1,126 @@
+"""`demo`: two embedded servers under a scripted load, and the daemon that watches them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack
+
+from rich.console import Console
+
+from exporter.app import Daemon
+from exporter.config.clusters import ClusterSettings, PeerSettings, PollSettings
+from exporter.config.settings import LogSettings, Settings, WebSettings
+from exporter.embedded.demo_load import demo_servers, play
+from exporter.embedded.server import EmbeddedServer
+from exporter.logs import Redactor, configure
+from exporter.observe.derived.collections import DELETED, LAG, POINTS
+from exporter.status import status_in_force, total_of, value_of
+
+# A script of minutes wants a closer look than a deployment: three times as often as the defaults, and
+# the servers, which share two cores with their own load, may spend a tenth of their time on it.
+POLL = PollSettings(
+    fast_seconds=5.0, medium_seconds=10.0, slow_seconds=30.0, deadline_seconds=4.0, budget_ratio=0.1
+)
+LOOK_SECONDS = 2.0
+
+
+async def demo(listen_address: str) -> None:
+    """Run the demo until Ctrl-C. Raises OSError where the address is taken."""
+    console = Console(highlight=False)
+    redactor = Redactor()
+    configure(level="error", format="auto", redactor=redactor)
+    async with AsyncExitStack() as stack:
+        servers = demo_servers()
+        for server in servers.values():
+            await server.start()
+            stack.push_async_callback(server.stop)
+        settings = _settings(servers, listen_address)
+        daemon = Daemon(settings=settings, read_settings=lambda: settings, redactor=redactor)
+        narrator = Narrator(console)
+
+        async def started(daemon: Daemon) -> None:
+            _say_where_to_look(console, servers, daemon)
+            for work in (play(servers, narrator.say), narrator.follow(daemon)):
+                task = asyncio.create_task(work)
+                task.add_done_callback(lambda done: _stop_on_failure(done, daemon))
+                stack.push_async_callback(_cancelled, task)
+
+        await daemon.run(on_started=started)
+        console.print("Stopped.")
+
+
+def _settings(servers: Mapping[str, EmbeddedServer], listen_address: str) -> Settings:
+    return Settings.model_construct(
+        clusters=tuple(
+            ClusterSettings.model_construct(
+                name=name, peers=(PeerSettings.model_construct(url=server.url),), poll=POLL
+            )
+            for name, server in servers.items()
+        ),
+        web=WebSettings.model_construct(listen_addresses=(listen_address,)),
+        log=LogSettings(level="error"),
+    )
+
+
+def _stop_on_failure(task: asyncio.Task[None], daemon: Daemon) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        daemon.stop()
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    """End a task of ours; a failure of it comes out here."""
+    task.cancel()
+    try:
+        await task
+    except asyncio.CancelledError:
+        return
+
+
+def _say_where_to_look(console: Console, servers: Mapping[str, EmbeddedServer], daemon: Daemon) -> None:
+    host, port = daemon.addresses[0]
+    console.print("Two embedded Qdrant servers, each a cluster of one peer:")
+    for name, server in servers.items():
+        console.print(f"  {name:<8} {server.url}")
+    console.print(
+        f"The daemon that watches them: http://{host}:{port}/  (metrics: http://{host}:{port}/metrics)"
+    )
+    console.print(f"  curl -s http://{host}:{port}/metrics | grep indexing_lag_points")
+    console.print("Ctrl-C stops everything.\n")
+
+
+class Narrator:
+    """Says on the terminal what happens, and what the daemon sees of it."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._seen: dict[str, str] = {}
+
+    def say(self, text: str) -> None:
+        """Say one line with the time of day."""
+        self._console.print(f"{time.strftime('%H:%M:%S')}  {text}", soft_wrap=True)
+
+    async def follow(self, daemon: Daemon) -> None:
+        """Say what the daemon sees whenever that changes, until cancelled."""
+        while True:
+            for name, text in _sights(daemon):
+                if self._seen.get(name) != text:
+                    self._seen[name] = text
+                    self.say(f"          the daemon sees {name}: {text}")
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+def _sights(daemon: Daemon) -> Iterator[tuple[str, str]]:
+    for cluster, watch in daemon.fleet.watches.items():
+        for label, poller in watch.pollers().items():
+            if poller.up is not None:
+                yield f"{cluster}, peer {label}", "up" if poller.up else "DOWN"
+        for name in watch.derived.selected:
+            readings = watch.derived.blocks[f"collection:{name}"]
+            points, lag = value_of(readings, POINTS), total_of(readings, LAG)
+            parts = [status_in_force(readings) or "unknown"]
+            parts += [f"{points:,.0f} points"] if points is not None else []
+            parts += [f"indexing lag {lag:,.0f}"] if lag is not None else []
+            parts += [f"deleted {deleted:,.0f}"] if (deleted := value_of(readings, DELETED)) else []
+            yield f"{cluster}/{name}", ", ".join(parts)
