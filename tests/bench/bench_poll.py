@@ -59,13 +59,17 @@ def watching(urls: list[str], poll: str) -> Iterator[Program]:
             program.stop()
 
 
-def series(program: Program) -> list[str]:
-    """Return the lines of the page that are series; none while nobody answers."""
+def page_of(program: Program) -> bytes:
+    """Return the page of metrics; nothing while nobody answers."""
     with contextlib.suppress(OSError):
         page = call(program.url, "/metrics", seconds=10)
-        if page.status == 200:
-            return [line for line in page.body.decode().splitlines() if not line.startswith("#")]
-    return []
+        return page.body if page.status == 200 else b""
+    return b""
+
+
+def series(program: Program) -> list[str]:
+    """Return the lines of the page that are series."""
+    return [line for line in page_of(program).decode().splitlines() if not line.startswith("#")]
 
 
 def own_answer_seconds(url: str) -> float:
@@ -120,7 +124,7 @@ def bench_size(size: Size) -> None:
 def wait_for_series(program: Program, prefix: str, count: int) -> None:
     """Return once the page holds that many series of a metric."""
     eventually(
-        lambda: sum(line.startswith(prefix) for line in series(program)) >= count,
+        lambda: page_of(program).count(f"\n{prefix}".encode()) >= count,
         what=f"{count} of {prefix}",
         within_seconds=180,
     )
