@@ -276,6 +276,16 @@ def test_asking_for_requests_each_second_is_cheap(state: State) -> None:
     assert time.perf_counter() - started < 1.0
 
 
+def test_reading_waits_for_no_writer(directory: Path, state: State) -> None:
+    """The daemon's look each second goes on while a verb's transaction is open."""
+    with closing(sqlite3.connect(directory / DATABASE_NAME, isolation_level=None)) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        started = time.perf_counter()
+
+        assert state.forget_requests() == ()
+        assert time.perf_counter() - started < 1.0
+
+
 def test_a_file_that_is_no_database_is_refused_with_what_to_do(directory: Path) -> None:
     """Nothing is thrown away silently: the person moves it."""
     directory.mkdir()

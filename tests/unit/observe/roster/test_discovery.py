@@ -137,10 +137,12 @@ async def test_a_dead_peer_stays_while_the_cluster_lists_it_and_goes_when_a_lead
 
 async def test_a_peer_that_lags_in_consensus_does_not_drop_one_that_just_joined() -> None:
     """The answer that is furthest in term and commit decides."""
-    watched = roster(cluster("http://q-0:6333", "http://q-1:6333"))
+    clock = ManualClock()
+    watched = roster(cluster("http://q-0:6333", "http://q-1:6333"), clock=clock)
     watched.hear("q-0:6333", says(A, term=2, commit=50), "p")
     await watched.try_candidates(Network({"http://q-2:6333": says(C, term=2, commit=50)}))
 
+    clock.advance(1.0)
     watched.hear("q-1:6333", says(B, peers={A: URIS[A], B: URIS[B]}, term=2, commit=40), "q")
 
     assert labels(watched) == ["q-0:6333", "q-1:6333", "q-2:6333"]
@@ -170,7 +172,25 @@ async def test_a_peer_whose_host_changed_is_followed_when_it_answers_there() -> 
     await watched.try_candidates(Network({"http://q-9:6333": says(B, peers=moved)}))
 
     assert labels(watched) == ["q-0:6333", "q-2:6333", "q-9:6333"]
-    assert watched.changes().forget == ()  # never stored, so nothing to remove
+
+
+async def test_a_found_place_that_turns_out_to_be_a_balancer_is_no_target_any_more() -> None:
+    """A template that leads every peer to one ingress finds whom it meets first, and only once."""
+    watched = roster(cluster("http://q-0:6333", discovery={"url_template": "http://lb:6333/{peer_id}"}))
+    watched.hear("q-0:6333", says(A), "p")
+    await watched.try_candidates(Network({f"http://lb:6333/{B}": says(B)}))
+    label = labels(watched)[1]
+
+    for peer_id, process in ((B, "q"), (C, "r"), (B, "q")):
+        label = next((one.label for one in watched.targets() if one.url.startswith("http://lb")), label)
+        watched.hear(label, says(peer_id), process)
+    network = Network({f"http://lb:6333/{B}": says(B)})
+    await watched.try_candidates(network)
+
+    assert labels(watched) == ["q-0:6333"]
+    assert f"http://lb:6333/{B}" not in network.places
+    assert f"http://lb:6333/{B} is a load balancer" in watched.unwatched()[0].reason
+    assert [trouble.labels for trouble in watched.troubles()] == [("lb:6333",)]
 
 
 async def test_a_storage_wiped_on_the_same_host_keeps_the_place_under_its_new_id() -> None:

@@ -87,6 +87,18 @@ async def test_a_standalone_server_behind_a_name_is_watched_under_the_name() -> 
     assert watched.troubles() == ()
 
 
+async def test_what_a_name_answered_before_its_peers_were_found_counts_no_more() -> None:
+    """A server that was set up anew as a cluster is not both."""
+    watched = roster(BY_NAME, names=Names(qdrant=ADDRESSES))
+    watched.hear("qdrant:6333", STANDALONE, "p")
+    await watched.refresh_dns()
+
+    await watched.try_candidates(Network(ALL))
+    watched.hear("q-0:6333", says(A), "q")
+
+    assert watched.troubles() == ()
+
+
 async def test_two_standalone_servers_behind_a_name_are_seen_as_a_balancer() -> None:
     """A connection to the name meets them in turn."""
     watched = roster(BY_NAME, names=Names(qdrant=["10.0.0.1", "10.0.0.2"]))

@@ -138,16 +138,17 @@ async def test_three_ports_of_one_host_give_the_advice_to_name_each_peer(
     assert all_three.troubles() == ()
 
 
-async def test_a_template_finds_peers_that_the_given_port_would_not(spread: ScriptedCluster) -> None:
-    """The URL given is another road to the first peer; the template names where the others are."""
-    port = urlsplit(spread.urls[0]).port
-    settings = cluster(spread.urls[0], discovery={"url_template": f"http://{{host}}:{port}"})
+async def test_a_template_alone_decides_where_peers_are_looked_for(spread: ScriptedCluster) -> None:
+    """With a port that nobody listens on, no peer is found at the given one and the reason names it."""
+    settings = cluster(spread.urls[0], discovery={"url_template": "http://{host}:1"})
     watched = roster_of(settings)
     await poll(watched, watched.targets()[0].label)
 
     await watched.try_candidates(ask)
 
-    assert labels(watched) == authorities(spread)
+    assert labels(watched) == authorities(spread)[:1]
+    reasons = sorted(one.reason.partition(" did not answer")[0] for one in watched.unwatched())
+    assert reasons == ["http://127.0.0.2:1", "http://127.0.0.3:1"]
 
 
 async def test_the_loop_finds_everybody_by_itself(spread: ScriptedCluster) -> None:
