@@ -58,6 +58,7 @@ $(UV_READY):
 	.tools/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@touch $@
 
+# Bytecode now: where it may not be written later, each start would compile every library again.
 $(READY): $(UV_READY) pyproject.toml uv.lock
-	$(UV) sync --locked --extra demo --python $(PYTHON) --quiet
+	$(UV) sync --locked --extra demo --python $(PYTHON) --compile-bytecode --quiet
 	@touch $@

@@ -145,8 +145,9 @@ class Program:
 
 
 def plain_environment() -> dict[str, str]:
-    """Return our environment without settings for the command, and without a terminal's."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("QDRANT")}
+    """Return our environment without what changes how the command behaves or how fast it starts."""
+    ours = ("QDRANT", "PYTHONDONTWRITEBYTECODE")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return kept | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
 
 
