@@ -57,7 +57,13 @@ async def once(settings: Settings, output: Output, console: Console) -> int:
         async def off_loop(function: Any, *arguments: Any) -> Any:
             return await asyncio.get_running_loop().run_in_executor(reader, function, *arguments)
 
-        fleet = Fleet(board=board, clock=clock, off_loop=off_loop, remembered=_remembered(settings, clock))
+        fleet = Fleet(
+            board=board,
+            clock=clock,
+            off_loop=off_loop,
+            remembered=_remembered(settings, clock),
+            patience_seconds=0.0,  # there is no later look that could find a joining peer joined
+        )
         watches = fleet.build(settings.clusters)
         try:
             await asyncio.gather(*(watch.look_once() for watch in watches.values()))

@@ -11,6 +11,7 @@ from exporter.board import Board
 from exporter.clock import Clock
 from exporter.config.clusters import ClusterSettings
 from exporter.observe.roster import Roster, SystemResolver
+from exporter.observe.roster.roster import JOINING_PATIENCE_SECONDS
 from exporter.observe.watch import ClusterWatch
 from exporter.state import KnownPeer
 
@@ -25,11 +26,13 @@ class Fleet:
         clock: Clock,
         off_loop: Callable[..., Awaitable[Any]],
         remembered: Sequence[KnownPeer] = (),
+        patience_seconds: float = JOINING_PATIENCE_SECONDS,
     ) -> None:
         self._board = board
         self._clock = clock
         self._off_loop = off_loop
         self._remembered = remembered
+        self._patience_seconds = patience_seconds
         self._resolve = SystemResolver()
         self._watches: dict[str, ClusterWatch] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -100,6 +103,7 @@ class Fleet:
             clock=self._clock,
             resolve=self._resolve,
             remembered=self._remembered_of(settings),
+            patience_seconds=self._patience_seconds,
         )
         return ClusterWatch(
             settings=settings, roster=roster, board=self._board, clock=self._clock, off_loop=self._off_loop
