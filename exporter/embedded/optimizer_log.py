@@ -9,6 +9,7 @@ from typing import Any
 
 from exporter.embedded.answers import to_milliseconds, to_nanoseconds
 from exporter.embedded.shard_view import SegmentView
+from exporter.embedded.traffic import Tally
 
 KEPT_ENTRIES = 16  # as many as Qdrant keeps
 
@@ -30,7 +31,7 @@ class OptimizerLog:
 
     def __init__(self, *, opened_seconds: float) -> None:
         self._runs: list[Run] = []  # newest first
-        self._took_seconds: list[float] = []
+        self._done = Tally()
         self._failures = 0
         self._responded_seconds = opened_seconds
 
@@ -55,7 +56,7 @@ class OptimizerLog:
         run.status = "done" if error is None else {"error": error}
         self._responded_seconds = at_seconds
         if error is None:
-            self._took_seconds.append(at_seconds - run.started_seconds)
+            self._done.add(at_seconds - run.started_seconds, at_seconds)
         else:
             self._failures += 1
 
@@ -65,17 +66,12 @@ class OptimizerLog:
 
     def statistics(self) -> dict[str, Any]:
         """Return count and durations of the runs that went well, in microseconds."""
-        answer: dict[str, Any] = {"count": len(self._took_seconds)}
+        answer: dict[str, Any] = {"count": 0, "total_duration_micros": 0}
+        if self._done.count:
+            answer = self._done.answer(full=True)
         if self._failures:
             answer["fail_count"] = self._failures
-        micros = [took * 1e6 for took in self._took_seconds]
-        if micros:
-            answer["avg_duration_micros"] = sum(micros) / len(micros)
-            answer["min_duration_micros"] = min(micros)
-            answer["max_duration_micros"] = max(micros)
-        answer["total_duration_micros"] = round(sum(micros))
-        answer["last_responded"] = to_milliseconds(self._responded_seconds)
-        return answer
+        return answer | {"last_responded": to_milliseconds(self._responded_seconds)}
 
     def entries(self, segment_numbers: dict[str, int]) -> list[dict[str, Any]]:
         """Return the log as telemetry shows it, newest first."""

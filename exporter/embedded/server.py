@@ -50,7 +50,7 @@ class EmbeddedServer:
         self._clock = clock or SystemClock()
         self._api_key = api_key
         self._keep = data is not None
-        self._folder = data or Path(tempfile.gettempdir())
+        self.folder = data or Path(tempfile.gettempdir())  # of a temporary one only after the start
         self._pacing = pacing or Pacing()
         self._traffic = Traffic()
         self._runner: web.AppRunner | None = None
@@ -67,9 +67,9 @@ class EmbeddedServer:
         Raises OSError where the port or the folder cannot be had, RefusalError where the engine cannot load.
         """
         if not self._keep:
-            self._folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="qdrant-embedded-"))
-        self._catalog = Catalog(folder=self._folder, pacing=self._pacing, clock=self._clock)
-        self._machine = Machine(folder=self._folder, clock=self._clock)
+            self.folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="qdrant-embedded-"))
+        self._catalog = Catalog(folder=self.folder, pacing=self._pacing, clock=self._clock)
+        self._machine = Machine(folder=self.folder, clock=self._clock)
         self._telemetry = TelemetryPage(
             catalog=self._catalog,
             traffic=self._traffic,
@@ -78,7 +78,7 @@ class EmbeddedServer:
         )
         self._port = port
         try:
-            await asyncio.to_thread(self._folder.mkdir, parents=True, exist_ok=True)
+            await asyncio.to_thread(self.folder.mkdir, parents=True, exist_ok=True)
             await self._catalog.load()
             await self.show()
         except BaseException:
@@ -90,7 +90,7 @@ class EmbeddedServer:
         await self.hide()
         await self._catalog.close(keep=self._keep)
         if not self._keep:
-            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+            await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
 
     async def hide(self) -> None:
         """Stop listening and drop every connection, as a lost network does; the engine goes on."""

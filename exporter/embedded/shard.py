@@ -258,7 +258,7 @@ class Shard:
         if not due and not self._replan:
             return
         self._replan = False
-        before = {segment.uuid for segment in self.segments}
+        before = self.segments
         run = Run(
             optimizer=due[0].optimizer if due else "config mismatch",
             segments=tuple(segment for plan in due for segment in plan.segments) or self.segments,
@@ -272,11 +272,18 @@ class Shard:
         elif reply.result:
             self.error, self._declined = None, False
             self.log.finish(run, self._clock.now())
-            made = [segment for segment in self.segments if segment.uuid not in before]
-            self.optimized_points += sum(segment.live_points for segment in made)
+            self._note_rewritten(run, before)
         else:
             self._declined = True
             self.log.drop(run)
+
+    def _note_rewritten(self, run: Run, before: tuple[SegmentView, ...]) -> None:
+        """Correct the plan by what the engine did: it may merge more segments than were due."""
+        kept = {segment.uuid for segment in self.segments}
+        known = {segment.uuid for segment in before}
+        run.segments = tuple(segment for segment in before if segment.uuid not in kept)
+        made = [segment for segment in self.segments if segment.uuid not in known]
+        self.optimized_points += sum(segment.live_points for segment in made)
 
     def _refuse_waiting(self, refusal: RefusalError) -> None:
         while self._waiting:

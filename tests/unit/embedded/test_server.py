@@ -9,14 +9,15 @@ import signal
 import socket
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from exporter.embedded.server import serve
+from exporter.embedded.server import EmbeddedServer, serve
 from exporter.embedded.shard import Pacing
 from tests.unit.embedded.kit import SMALL_CONFIG, is_green, serving
 
@@ -47,6 +48,33 @@ async def test_points_lag_until_the_optimizer_has_indexed_them() -> None:
     assert [(run["name"], run["status"]) for run in after["optimizations"]["log"]] == [("indexing", "done")]
     assert after["optimizations"]["log"][0]["start_at"] < after["optimizations"]["log"][0]["end_at"]
     assert after["total_optimized_points"] == 500
+
+
+async def test_the_log_names_the_segments_that_an_optimization_took() -> None:
+    """A second burst is merged with what the first one left, and points count each time."""
+    async with serving() as served:
+        await served.result("PUT", "/collections/docs", SMALL_CONFIG)
+        await served.write(0, 300)
+        first = await served.until(lambda local: local["total_optimized_points"] == 300)
+        await served.write(300, 500)
+        second = await served.until(lambda local: local["total_optimized_points"] == 800)
+
+    taken = second["optimizations"]["log"][0]["segment_uuids"]
+    assert set(taken) == {segment["info"]["uuid"] for segment in first["segments"]}
+    assert second["optimizations"]["optimizations"]["count"] == 2
+
+
+async def test_a_taken_port_is_an_error_that_leaves_nothing_behind() -> None:
+    """Neither workers nor the temporary folder."""
+    async with serving() as served:
+        second = EmbeddedServer()
+        port = int(served.server.url.rpartition(":")[2])
+
+        with pytest.raises(OSError, match="address already in use"):
+            await second.start(port)
+
+        assert not second.folder.exists()
+        assert _children(os.getpid()) == []
 
 
 async def test_deleted_points_stay_until_a_vacuum() -> None:
@@ -89,39 +117,59 @@ async def test_an_overwritten_point_leaves_a_deleted_one_behind() -> None:
     assert (by_kind[True]["num_points"], local["num_points"]) == (10, 300)
 
 
-async def test_telemetry_answers_at_once_while_the_optimizer_runs() -> None:
-    """The worker is busy for a second or more; what the server knows is told without it."""
+async def test_what_is_known_is_told_while_the_worker_is_busy() -> None:
+    """Telemetry, status and metrics come from the server itself; a write waits and is seen waiting."""
     async with serving() as served:
-        slow_to_build = {**SMALL_CONFIG, "hnsw_config": {"m": 32, "ef_construct": 400}}
-        await served.result("PUT", "/collections/docs", slow_to_build)
-        await served.write(0, 6000, wait=False)
-        await served.until(lambda local: bool(local["optimizations"].get("log")))
+        await served.result("PUT", "/collections/docs", SMALL_CONFIG)
+        await served.write(0, 10)
 
-        started_seconds = time.perf_counter()
-        local = await served.local_shard()
-        took_seconds = time.perf_counter() - started_seconds
-        waiting = await served.write(0, 1, wait=False)
-        queued = await served.local_shard()
+        with busy_worker():
+            acknowledged = await served.write(10, 20, wait=False)
+            waiting = await served.write(20, 30, wait=False)
+            local = await served.local_shard()
+            _, metrics = await served.ask("GET", "/metrics")
+        done = await served.until(lambda local: local["num_points"] == 30)
 
-    assert local["optimizations"]["log"][0]["status"] == "optimizing"
-    assert local["status"] == "yellow"
-    assert took_seconds < 0.5
-    assert waiting["status"] == "acknowledged"
-    assert queued["update_queue"] == {"length": 1, "op_num": 2}
+    assert acknowledged == {"operation_id": 2, "status": "acknowledged"}
+    assert waiting == {"operation_id": 3, "status": "acknowledged"}
+    # the worker has begun the first of the two
+    assert (local["num_points"], local["update_queue"]) == (10, {"length": 1, "op_num": 3})
+    assert 'collection_update_queue_length{id="docs"} 1' in metrics
+    assert done["update_queue"] == {"length": 0, "op_num": 3}
 
 
-async def test_a_query_gives_up_after_its_own_timeout() -> None:
-    """408 when the worker is busy for longer than the client waits."""
+async def test_a_request_gives_up_after_its_own_timeout() -> None:
+    """408 when the worker is busy for longer than the client waits; later requests are served again."""
     async with serving() as served:
-        slow_to_build = {**SMALL_CONFIG, "hnsw_config": {"m": 64, "ef_construct": 1000}}
-        await served.result("PUT", "/collections/docs", slow_to_build)
-        await served.write(0, 5000, wait=False)
-        await served.until(lambda local: bool(local["optimizations"].get("log")))
+        await served.result("PUT", "/collections/docs", SMALL_CONFIG)
+        count = "/collections/docs/points/count"
 
-        status, answer = await served.ask("POST", "/collections/docs/points/count?timeout=1", {})
+        with busy_worker():
+            status, answer = await served.ask("POST", f"{count}?timeout=1", {})
+        after = await served.result("POST", count, {})
 
     assert status == 408
     assert answer["status"]["error"].startswith("Timeout: ")
+    assert after == {"count": 0}
+
+
+async def test_a_lost_worker_turns_its_collection_red_and_only_that() -> None:
+    """Requests to it are refused with 500, the other collection and the server go on."""
+    async with serving() as served:
+        await served.result("PUT", "/collections/docs", SMALL_CONFIG)
+        worker = _children(os.getpid())[0]
+        await served.result("PUT", "/collections/other", SMALL_CONFIG)
+
+        os.kill(worker, signal.SIGKILL)
+        lost = await served.ask("POST", "/collections/docs/points/count", {})
+        again = await served.ask("POST", "/collections/docs/points/count", {})
+        docs = await served.result("GET", "/collections/docs")
+        other = await served.result("POST", "/collections/other/points/count", {})
+
+    assert [lost[0], again[0]] == [500, 500]
+    assert docs["status"] == "red"
+    assert docs["optimizer_status"] == {"error": "the engine's process ended"}
+    assert other == {"count": 0}
 
 
 async def test_collections_are_there_again_after_a_restart(tmp_path: Path) -> None:
@@ -190,29 +238,27 @@ async def test_one_point_is_read_by_its_id() -> None:
     assert status == 404
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "body"),
-    [
-        ("POST", "/collections/docs/points/query", {"query": {"recommend": {"positive": [1]}}}),
-        ("POST", "/collections/docs/points/query", {"query": [1, 2], "filter": {"must": [{"nope": 1}]}}),
-        ("PUT", "/collections/docs/points?wait=true", {"points": [{"id": "x y", "vector": [1, 2]}]}),
-        ("PUT", "/collections/docs/points?wait=true", {"points": [{"id": 1}]}),
-        ("POST", "/collections/docs/points/delete?wait=true", {}),
-        ("PATCH", "/collections/docs", {"strict_mode_config": {"enabled": True}}),
-        ("PUT", "/collections/more", {"vectors": {"size": 2, "distance": "Dot"}, "shard_number": 2}),
-    ],
-)
-async def test_what_is_not_served_is_refused_with_a_reason(method: str, path: str, body: Any) -> None:
+async def test_what_is_not_served_is_refused_with_a_reason() -> None:
     """400 and a text, never a 200 for something that was not done; the collection goes on."""
+    docs, flat = "/collections/docs", {"vectors": {"size": 2, "distance": "Dot"}}
+    asked: list[tuple[str, str, Any]] = [
+        ("POST", f"{docs}/points/query", {"query": {"recommend": {"positive": [1]}}}),
+        ("POST", f"{docs}/points/query", {"query": [1, 2], "filter": {"must": [{"nope": 1}]}}),
+        ("PUT", f"{docs}/points?wait=true", {"points": [{"id": "x y", "vector": [1, 2]}]}),
+        ("PUT", f"{docs}/points?wait=true", {"points": [{"id": 1}]}),
+        ("POST", f"{docs}/points/delete?wait=true", {}),
+        ("PATCH", docs, {"strict_mode_config": {"enabled": True}}),
+        ("PUT", "/collections/more", {**flat, "shard_number": 2}),
+        ("PUT", "/collections/more", {**flat, "quantization_config": {"turbo": {}}}),
+    ]
     async with serving() as served:
-        await served.result("PUT", "/collections/docs", {"vectors": {"size": 2, "distance": "Dot"}})
+        await served.result("PUT", docs, flat)
 
-        status, answer = await served.ask(method, path, body)
-        after = await served.result("POST", "/collections/docs/points/count", {})
+        for method, path, body in asked:
+            status, answer = await served.ask(method, path, body)
+            assert (status, bool(answer["status"]["error"])) == (400, True), path
 
-    assert status == 400
-    assert answer["status"]["error"]
-    assert after == {"count": 0}
+        assert await served.result("POST", f"{docs}/points/count", {}) == {"count": 0}
 
 
 async def test_every_answer_is_counted_by_route_and_status() -> None:
@@ -318,6 +364,17 @@ async def test_serving_ends_when_cancelled_and_leaves_nothing_behind(tmp_path: P
 
     assert len(during) == len(before) + 1
     assert _children(os.getpid()) == before
+
+
+@contextmanager
+def busy_worker() -> Iterator[None]:
+    """Stop the only worker for a while: it answers as little as inside the engine's optimize()."""
+    (worker,) = _children(os.getpid())
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(worker, signal.SIGCONT)
 
 
 def _children(process_id: int) -> list[int]:
