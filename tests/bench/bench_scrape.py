@@ -62,10 +62,14 @@ async def scraped(address: tuple[str, int]) -> list[float]:
         await asyncio.to_thread(process.join)
 
 
+async def nothing_to_derive() -> None:
+    """The blocks are posted as they are."""
+
+
 async def polls_and_renders(press: Press, board: Board) -> None:
     """Change every value ten times a second; the press prints a page a second of it, as it does."""
     blocks = [block(COLLECTIONS, seed) for seed in range(4)]
-    printing = asyncio.create_task(press.run())
+    printing = asyncio.create_task(press.run(nothing_to_derive))
     try:
         while True:
             for key, readings in blocks:
