@@ -87,10 +87,12 @@ class EmbeddedServer:
 
     async def stop(self) -> None:
         """Stop listening and end every worker; with a data folder, everything is on disk afterwards."""
-        await self.hide()
-        await self._catalog.close(keep=self._keep)
-        if not self._keep:
-            await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
+        try:
+            await self.hide()
+            await self._catalog.close(keep=self._keep)
+        finally:
+            if not self._keep:
+                await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
 
     async def hide(self) -> None:
         """Stop listening and drop every connection, as a lost network does; the engine goes on."""
