@@ -14,7 +14,7 @@ READY := .venv/ready
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench lock clean
+.PHONY: help setup demo test check format bench catalog lock clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ format: $(READY) ## Format the code and sort its imports
 
 bench: $(READY) ## Measure what the README claims; takes some minutes
 	@.venv/bin/python -m tests.bench
+
+catalog: $(READY) ## Write the tables of metrics and sources into the README
+	@.venv/bin/python -m exporter.catalog README.md
 
 lock: $(UV_READY) ## Bring uv.lock up to pyproject.toml
 	$(UV) lock

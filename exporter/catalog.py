@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from exporter.exposition import SPECS as EXPOSITION_SPECS
 from exporter.model import Evidence, MetricSpec
 from exporter.observe.catalogue import SOURCES, SPECS, SourceEntry
 from exporter.qdrant.versions import FIRST_VERSION
+
+# What stands between these two lines of the README is written by `make catalog`.
+BEGIN, END = "<!-- catalog -->\n", "<!-- /catalog -->\n"
 
 ALL_SPECS: tuple[MetricSpec, ...] = (*SPECS, *EXPOSITION_SPECS)
 
@@ -15,6 +20,15 @@ ALL_SPECS: tuple[MetricSpec, ...] = (*SPECS, *EXPOSITION_SPECS)
 def markdown() -> str:
     """Return both tables, sources first."""
     return "\n".join([*_sources(), "", *_metrics(), ""])
+
+
+def written_into(document: str) -> str:
+    """Return the document with the tables between its two marks. Raises ValueError without them."""
+    head, begin, rest = document.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the document lacks the line {BEGIN.strip()} or {END.strip()}")
+    return f"{head}{BEGIN}{markdown()}{END}{tail}"
 
 
 def _sources() -> Iterator[str]:
@@ -41,3 +55,9 @@ def _metrics() -> Iterator[str]:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        path = Path(name)
+        path.write_text(written_into(path.read_text(encoding="utf-8")), encoding="utf-8")
