@@ -11,7 +11,7 @@ from exporter.board import Board, BoardView
 from exporter.clock import Clock
 from exporter.config.clusters import ClusterSettings
 from exporter.logs import get_logger
-from exporter.model import Observation, ProducerKey
+from exporter.model import Observation
 from exporter.observe.derived.deriver import ClusterDeriver, Derived, Selection
 from exporter.observe.pacing import Pacer
 from exporter.observe.polled import Polled, base_seconds, gateway_to, sources_of
@@ -86,11 +86,8 @@ class ClusterWatch:
         """Derive the cluster from what the Board knows and put it there."""
         watched = {target.label: target.peer_id for target in self.roster.targets()}
         self.derived = await self._off_loop(self._deriver.derive, view, watched)
-        self._board.derive(self.settings.name, self.derived.blocks)
-        self._board.post(
-            ProducerKey(self.settings.name, "", "troubles"),
-            tuple(trouble_readings(self.settings.name, self.roster.troubles())),
-        )
+        troubles = tuple(trouble_readings(self.settings.name, self.roster.troubles()))
+        self._board.derive(self.settings.name, {**self.derived.blocks, "troubles": troubles})
 
     async def close(self) -> None:
         """Close every connection."""
