@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 from tests.kit.recordings import recording
@@ -57,7 +58,7 @@ def test_a_share_of_the_collections_differs_from_answer_to_answer() -> None:
 
     moved = [
         {name for name in later if later[name] != earlier[name]}
-        for earlier, later in zip(seen, seen[1:], strict=False)
+        for earlier, later in pairwise(seen)
     ]
     assert [len(names) for names in moved] == [2, 2]
     assert not moved[0] & moved[1]
