@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from exporter.board import BoardView
 from exporter.model import CLUSTER_LABEL, Kind, MetricSpec, ProducerKey, Reading
-from exporter.observe.derived import collections, consensus, replicas
-from exporter.observe.derived.collections import Beside
+from exporter.observe.derived import collections, consensus
 from exporter.observe.derived.consensus import ConsensusView
+from exporter.observe.derived.kept import Joined, KeptCollections
 from exporter.observe.derived.optimizer import RunCounts
 from exporter.observe.derived.traffic import ErrorWindow
-from exporter.observe.derived.view import Membership, PeerView, authority, collection_view
+from exporter.observe.derived.view import Membership, PeerView, authority
 
 LEVEL_3 = "GET /telemetry?details_level=3"
 
@@ -71,34 +72,14 @@ class Selection:
     expected: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Cached:
-    objects: tuple[Any, ...]  # compared by identity; held, so that no other takes the place
-    scalars: tuple[Any, ...]
-    readings: tuple[Reading, ...]
-    busy: bool
-    fields_dropped: int
-    disagreeing_shards: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """Everything known of the cluster, ready for joining."""
-
-    peers: tuple[PeerView, ...]
-    consensus: tuple[ConsensusView, ...]
-    membership: Membership
-    usage: Mapping[str, Any]
-    queued: Mapping[str, int]
-
-
 class ClusterDeriver:
     """Derives one cluster, each time from the whole Board."""
 
     def __init__(self, *, cluster: str, selection: Selection) -> None:
         self._cluster = cluster
         self._selection = selection
-        self._cache: dict[str, _Cached] = {}
+        self._kept = KeptCollections(cluster=cluster)
+        self._selected_from: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
         self._windows: dict[str, ErrorWindow] = {}
         self._runs: dict[str, RunCounts] = {}
         self._run_blocks: dict[str, tuple[tuple[str, ...], tuple[Reading, ...]]] = {}
@@ -108,27 +89,25 @@ class ClusterDeriver:
         """Derive the cluster. `watched`: the label of every target and its peer id where known."""
         seen = self._seen(board, watched)
         self._look(board, watched)
-        blocks: dict[str, tuple[Reading, ...]] = {}
         newest = authority(seen.peers)
         selected: tuple[str, ...] = ()
         if newest is not None:
             selected = self._select(newest.telemetry.collections)
-            for name in selected:
-                self._refresh(name, newest, seen)
-                blocks[f"collection:{name}"] = self._cache[name].readings
-        for gone in self._cache.keys() - set(selected):
-            del self._cache[gone]
+            self._kept.refresh(selected, newest, seen)
+        else:
+            self._kept.clear()
+        blocks = {f"collection:{name}": block for name, block in self._kept.blocks().items()}
         blocks["cluster"] = tuple(self._of_cluster(board, seen, newest, len(selected), len(watched)))
         for peer in seen.peers:
             blocks[f"runs:{peer.label}"] = self._runs_block(peer, selected)
         return Derived(
             blocks=blocks,
             selected=selected,
-            busy=tuple(name for name in selected if self._cache[name].busy),
+            busy=self._kept.busy,
             collections_known=None if newest is None else len(newest.telemetry.collections),
         )
 
-    def _seen(self, board: BoardView, watched: Mapping[str, int | None]) -> _Seen:
+    def _seen(self, board: BoardView, watched: Mapping[str, int | None]) -> Joined:
         telemetry = board.of_cluster(self._cluster, "telemetry")
         segments = board.of_cluster(self._cluster, "segments")
         clusters = board.of_cluster(self._cluster, "cluster")
@@ -145,7 +124,7 @@ class ClusterDeriver:
             answering = _answering(board, ProducerKey(self._cluster, label, "telemetry"))
             parts = segments[label].seen if label in segments else None
             peers.append(PeerView(label, peer_id, answering, told, parts))
-        return _Seen(
+        return Joined(
             tuple(peers),
             tuple(
                 ConsensusView(
@@ -184,40 +163,14 @@ class ClusterDeriver:
         return True
 
     def _select(self, told: Mapping[str, Any]) -> tuple[str, ...]:
-        chosen = sorted(name for name in told if self._selection.selects(name))
-        return tuple(chosen[: self._selection.cap])
-
-    def _refresh(self, name: str, newest: PeerView, seen: _Seen) -> None:
-        told = newest.telemetry.collections[name]
-        objects: list[Any] = [told, seen.usage.get(name)]
-        scalars: list[Any] = [seen.queued.get(name), snapshots_running(seen.peers, name)]
-        for peer in seen.peers:
-            objects.append(peer.telemetry.collections.get(name))
-            objects.append(peer.segments.shards.get(name) if peer.segments else None)
-            current = peer.segments is not None and peer.segments.process_id == peer.telemetry.process_id
-            scalars += [peer.label, peer.peer_id, peer.answering, current]
-        scalars.append(tuple(seen.membership.label_of.items()))
-        cached = self._cache.get(name)
-        if (
-            cached is not None
-            and cached.scalars == tuple(scalars)
-            and all(old is new for old, new in zip(cached.objects, objects, strict=True))
-        ):
-            return
-        view = collection_view(told, seen.peers, seen.membership)
-        beside = Beside(seen.usage.get(name), scalars[0], scalars[1])
-        chosen = [one.segments for shard in view.shards if (one := shard.chosen()) and one.segments]
-        self._cache[name] = _Cached(
-            tuple(objects),
-            tuple(scalars),
-            (*collections.readings(view, self._cluster, beside), *replicas.readings(view, self._cluster)),
-            busy=collections.status_of(view)[0] not in ("green", None),
-            fields_dropped=max(0, len(collections.index_points(chosen)) - collections.MAX_INDEXED_FIELDS),
-            disagreeing_shards=view.disagreeing_shards,
-        )
+        names = tuple(told)
+        if names != self._selected_from[0]:
+            chosen = sorted(name for name in names if self._selection.selects(name))
+            self._selected_from = (names, tuple(chosen[: self._selection.cap]))
+        return self._selected_from[1]
 
     def _of_cluster(
-        self, board: BoardView, seen: _Seen, newest: PeerView | None, selected: int, watched: int
+        self, board: BoardView, seen: Joined, newest: PeerView | None, selected: int, watched: int
     ) -> Iterator[Reading]:
         cluster = self._cluster
         yield from consensus.readings(cluster, seen.peers, seen.consensus, seen.membership, watched)
@@ -227,10 +180,9 @@ class ClusterDeriver:
             told = newest.telemetry.collections
             yield Reading(COLLECTIONS, (cluster,), float(len(told)))
             yield Reading(DROPPED, (cluster,), float(len(told) - selected))
-            dropped = sum(cached.fields_dropped for cached in self._cache.values())
-            yield Reading(FIELDS_DROPPED, (cluster,), float(dropped))
+            yield Reading(FIELDS_DROPPED, (cluster,), float(self._kept.fields_dropped))
             if len(seen.peers) > 1:
-                differ = sum(cached.disagreeing_shards for cached in self._cache.values())
+                differ = self._kept.disagreeing_shards
                 yield Reading(consensus.DISAGREEMENT, (cluster, "replicas"), float(differ))
             aliases = _newest(board, cluster, "aliases", "collections")
             for name in self._selection.expected:
@@ -251,6 +203,10 @@ class ClusterDeriver:
         return cached[1]
 
 
+# One object, so that "nothing known" twice is no change.
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
 def _answering(board: BoardView, key: ProducerKey) -> bool:
     newest = board.newest.get(key)
     return newest is not None and newest.seen is not None
@@ -260,14 +216,7 @@ def _newest(board: BoardView, cluster: str, source: str, attribute: str) -> Mapp
     """The part of the newest observation of a source that one peer answers for all; empty without one."""
     told = board.of_cluster(cluster, source).values()
     newest = max(told, key=lambda observation: observation.monotonic_seconds, default=None)
-    return {} if newest is None else getattr(newest.seen, attribute)
-
-
-def snapshots_running(peers: Sequence[PeerView], collection: str) -> int | None:
-    """Snapshots of a collection being made on any peer; None where no server tells (before 1.16)."""
-    told = [peer.telemetry.snapshots_running for peer in peers]
-    counts = [running.get(collection, 0) for running in told if running is not None]
-    return sum(counts) if counts else None
+    return NOTHING if newest is None else getattr(newest.seen, attribute)
 
 
 def issue_readings(board: BoardView, cluster: str) -> Iterator[Reading]:

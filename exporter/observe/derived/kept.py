@@ -1,0 +1,121 @@
+"""Readings of collections as last derived: what did not change since is not derived again.
+
+Most collections of a large deployment are idle between two polls. The sources hand out the
+very same objects for what the server said again in the same bytes, so identity tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from exporter.model import Reading
+from exporter.observe.derived import collections, replicas
+from exporter.observe.derived.collections import Beside
+from exporter.observe.derived.consensus import ConsensusView
+from exporter.observe.derived.view import Membership, PeerView, collection_view
+from exporter.qdrant.payloads import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Everything known of the cluster, ready for joining."""
+
+    peers: tuple[PeerView, ...]
+    consensus: tuple[ConsensusView, ...]
+    membership: Membership
+    usage: Mapping[str, Usage]
+    queued: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    objects: tuple[Any, ...]  # compared by identity; held, so that no other takes their place
+    numbers: tuple[int | None, ...]
+    readings: tuple[Reading, ...]
+    busy: bool
+    fields_dropped: int
+    disagreeing_shards: int
+
+
+class KeptCollections:
+    """The blocks of readings of one cluster's collections."""
+
+    def __init__(self, *, cluster: str) -> None:
+        self._cluster = cluster
+        self._kept: dict[str, _Kept] = {}
+        self._inputs: tuple[Any, ...] = ()
+        self._circumstances: tuple[Any, ...] = ()
+        self.busy: tuple[str, ...] = ()  # not green everywhere
+        self.fields_dropped = 0
+        self.disagreeing_shards = 0
+
+    def blocks(self) -> dict[str, tuple[Reading, ...]]:
+        """Return the readings of each collection, by name; an unchanged block is the same object."""
+        return {name: kept.readings for name, kept in self._kept.items()}
+
+    def clear(self) -> None:
+        """Nothing is known of any collection."""
+        self._inputs = ()
+        self._keep({})
+
+    def refresh(self, selected: Sequence[str], newest: PeerView, joined: Joined) -> None:
+        """Derive again what changed. `newest`: the peer whose word on replica states counts."""
+        parts = [part for peer in joined.peers for part in (peer.telemetry, peer.segments)]
+        inputs = (selected, newest.telemetry, joined.usage, joined.queued, *parts)
+        # what concerns every collection alike: who is who, who answers
+        circumstances = (
+            tuple((peer.label, peer.peer_id, peer.answering, _current(peer)) for peer in joined.peers),
+            tuple(joined.membership.label_of.items()),
+        )
+        unchanged = circumstances == self._circumstances
+        if unchanged and _same(inputs, self._inputs):
+            return
+        kept = self._kept if unchanged else {}
+        self._keep({name: self._derived(name, kept.get(name), newest, joined) for name in selected})
+        self._inputs, self._circumstances = inputs, circumstances
+
+    def _keep(self, kept: dict[str, _Kept]) -> None:
+        self._kept = kept
+        self.busy = tuple(name for name, one in kept.items() if one.busy)
+        self.fields_dropped = sum(one.fields_dropped for one in kept.values())
+        self.disagreeing_shards = sum(one.disagreeing_shards for one in kept.values())
+
+    def _derived(self, name: str, kept: _Kept | None, newest: PeerView, joined: Joined) -> _Kept:
+        told = newest.telemetry.collections[name]
+        usage = joined.usage.get(name)
+        objects: list[Any] = [told, usage]
+        for peer in joined.peers:
+            objects.append(peer.telemetry.collections.get(name))
+            objects.append(peer.segments.shards.get(name) if peer.segments else None)
+        numbers = (joined.queued.get(name), snapshots_running(joined.peers, name))
+        if kept is not None and kept.numbers == numbers and _same(kept.objects, objects):
+            return kept
+        view = collection_view(told, joined.peers, joined.membership)
+        beside = Beside(usage, *numbers)
+        chosen = [one.segments for shard in view.shards if (one := shard.chosen()) and one.segments]
+        return _Kept(
+            tuple(objects),
+            numbers,
+            (*collections.readings(view, self._cluster, beside), *replicas.readings(view, self._cluster)),
+            busy=collections.status_of(view)[0] not in ("green", None),
+            fields_dropped=max(0, len(collections.index_points(chosen)) - collections.MAX_INDEXED_FIELDS),
+            disagreeing_shards=view.disagreeing_shards,
+        )
+
+
+def _current(peer: PeerView) -> bool:
+    """The segments are of the process that now answers, not of the one before a restart."""
+    return peer.segments is not None and peer.segments.process_id == peer.telemetry.process_id
+
+
+def _same(these: Sequence[Any], those: Sequence[Any]) -> bool:
+    return len(these) == len(those) and all(this is that for this, that in zip(these, those, strict=True))
+
+
+def snapshots_running(peers: Sequence[PeerView], collection: str) -> int | None:
+    """Snapshots of a collection being made on any peer; None where no server tells (before 1.16)."""
+    told = [peer.telemetry.snapshots_running for peer in peers]
+    counts = [running.get(collection, 0) for running in told if running is not None]
+    return sum(counts) if counts else None
