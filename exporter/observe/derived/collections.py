@@ -138,7 +138,7 @@ def status_of(view: CollectionView) -> tuple[str | None, bool]:
 
     None: nothing is known of any replica.
     """
-    unavailable = [shard.unavailable() for shard in view.shards]
+    unavailable = [shard.unavailable for shard in view.shards]
     if True in unavailable:
         return "unavailable", True
     statuses = {replica_status(replica) for _, replica in view.replicas()}
@@ -155,31 +155,32 @@ def replica_status(replica: ReplicaView) -> str | None:
     return replica.local.status if replica.local.status in STATUSES else None
 
 
-def readings(view: CollectionView, cluster: str, beside: Beside) -> Iterator[Reading]:
-    """Yield everything that is known of one collection."""
+def readings(
+    view: CollectionView, cluster: str, beside: Beside, status: tuple[str | None, bool]
+) -> Iterator[Reading]:
+    """Yield everything that is known of one collection; `status` is what `status_of` says of it."""
     labels = (cluster, view.name)
-    chosen = [shard.chosen() for shard in view.shards]
-    usable = [replica for replica in chosen if replica is not None]
+    usable = [shard.chosen for shard in view.shards if shard.chosen is not None]
     complete = len(usable) == len(view.shards)
-    yield from _status(view, labels)
+    yield from _status(status, labels)
     yield Reading(COMPLETE, labels, float(complete))
     yield Reading(SHARDS, labels, float(len(view.shards)))
     yield Reading(FACTOR, labels, float(view.replication_factor))
     yield Reading(ENABLED, labels, float(view.indexing_enabled))
     if complete:
         yield from _logical(usable, labels)
-    yield from _waiting(view, labels)
+    yield from _waiting(view, labels, status[0])
     yield from _optimizer(view, labels, beside)
     yield from _physical(view, labels, beside)
 
 
-def _status(view: CollectionView, labels: tuple[str, str]) -> Iterator[Reading]:
-    worst, decided = status_of(view)
+def _status(status: tuple[str | None, bool], labels: tuple[str, str]) -> Iterator[Reading]:
+    worst, decided = status
     if worst is None:
         return
-    for status in STATUSES:
-        if status != "unavailable" or decided:
-            yield Reading(STATUS, (*labels, status), float(status == worst))
+    for word in STATUSES:
+        if word != "unavailable" or decided:
+            yield Reading(STATUS, (*labels, word), float(word == worst))
 
 
 def _logical(usable: list[ReplicaView], labels: tuple[str, str]) -> Iterator[Reading]:
@@ -204,7 +205,7 @@ def index_points(segments: Iterable[ShardSegmentsSeen]) -> dict[tuple[str, str],
     return dict(sorted(points.items()))
 
 
-def _waiting(view: CollectionView, labels: tuple[str, str]) -> Iterator[Reading]:
+def _waiting(view: CollectionView, labels: tuple[str, str], worst: str | None) -> Iterator[Reading]:
     lag = worst_by_vector(view, lambda segments: segments.lag_points)
     for vector, points in (lag or {}).items():
         yield Reading(LAG, (*labels, vector), float(points))
@@ -219,8 +220,7 @@ def _waiting(view: CollectionView, labels: tuple[str, str]) -> Iterator[Reading]
         yield Reading(QUEUE, labels, float(queue))
     running = _sum(replica.segments.running for _, replica in view.replicas() if replica.segments)
     if lag is not None and running is not None:
-        grey = status_of(view)[0] == "grey"
-        waits = any(lag.values()) or bool(deferred) or grey
+        waits = any(lag.values()) or bool(deferred) or worst == "grey"
         yield Reading(STALLED, labels, float(waits and running == 0))
 
 

@@ -94,12 +94,16 @@ class KeptCollections:
             return kept
         view = collection_view(told, joined.peers, joined.membership)
         beside = Beside(usage, *numbers)
-        chosen = [one.segments for shard in view.shards if (one := shard.chosen()) and one.segments]
+        status = collections.status_of(view)
+        chosen = [one.segments for shard in view.shards if (one := shard.chosen) and one.segments]
         return _Kept(
             tuple(objects),
             numbers,
-            (*collections.readings(view, self._cluster, beside), *replicas.readings(view, self._cluster)),
-            busy=collections.status_of(view)[0] not in ("green", None),
+            (
+                *collections.readings(view, self._cluster, beside, status),
+                *replicas.readings(view, self._cluster),
+            ),
+            busy=status[0] not in ("green", None),
             fields_dropped=max(0, len(collections.index_points(chosen)) - collections.MAX_INDEXED_FIELDS),
             disagreeing_shards=view.disagreeing_shards,
         )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from exporter.model import CLUSTER_LABEL, Kind, MetricSpec, Reading, Scope
 from exporter.observe.derived.collections import replica_status
 from exporter.observe.derived.view import CollectionView, ReplicaView, ShardView
@@ -55,38 +53,39 @@ TRANSFERS = _gauge(
 SPECS = (LOADED, POINTS, OPERATIONS, STATE, STATUS, LIVE, SPREAD, SPREAD_RATIO, TRANSFERS)
 
 
-def readings(view: CollectionView, cluster: str) -> Iterator[Reading]:
-    """Yield every replica's and every shard's readings."""
-    yield Reading(TRANSFERS, (cluster, view.name), float(view.transfers))
+def readings(view: CollectionView, cluster: str) -> list[Reading]:
+    """Return every replica's and every shard's readings. A list: there are many, and often."""
+    name = view.name
+    found = [Reading(TRANSFERS, (cluster, name), float(view.transfers))]
     for shard in view.shards:
-        labels = (cluster, view.name, str(shard.shard))
-        yield from _shard(shard, labels)
+        number = str(shard.shard)
+        found += _shard(shard, (cluster, name, number))
         for replica in shard.replicas:
-            yield from _replica(replica, (*labels, replica.peer))
+            found += _replica(replica, (cluster, name, number, replica.peer))
+    return found
 
 
-def _replica(replica: ReplicaView, labels: tuple[str, str, str, str]) -> Iterator[Reading]:
-    yield Reading(STATE, (*labels, replica.state), 1.0)
+def _replica(replica: ReplicaView, labels: tuple[str, str, str, str]) -> list[Reading]:
+    found = [Reading(STATE, (*labels, replica.state), 1.0)]
     local = replica.local
     if local is None:
-        return
-    yield Reading(LOADED, labels, float(local.loaded))
+        return found
+    found.append(Reading(LOADED, labels, 1.0 if local.loaded else 0.0))
     if local.points is not None:
-        yield Reading(POINTS, labels, float(local.points))
+        found.append(Reading(POINTS, labels, float(local.points)))
     if local.operations is not None:
-        yield Reading(OPERATIONS, labels, float(local.operations))
+        found.append(Reading(OPERATIONS, labels, float(local.operations)))
     status = replica_status(replica)
     if status is not None:
-        yield Reading(STATUS, (*labels, status), 1.0)
+        found.append(Reading(STATUS, (*labels, status), 1.0))
+    return found
 
 
-def _shard(shard: ShardView, labels: tuple[str, str, str]) -> Iterator[Reading]:
+def _shard(shard: ShardView, labels: tuple[str, str, str]) -> list[Reading]:
     """Live replicas; their spread where the shard has more than one replica to compare."""
-    live = shard.live_count()
-    if live is not None:
-        yield Reading(LIVE, labels, float(live))
+    found = [] if shard.live_count is None else [Reading(LIVE, labels, float(shard.live_count))]
     if len(shard.replicas) < 2:
-        return
+        return found
     points = [
         replica.local.points
         for replica in shard.replicas
@@ -95,5 +94,6 @@ def _shard(shard: ShardView, labels: tuple[str, str, str]) -> Iterator[Reading]:
     if points:
         most = max(points)
         spread = most - min(points)
-        yield Reading(SPREAD, labels, float(spread))
-        yield Reading(SPREAD_RATIO, labels, spread / most if most else 0.0)
+        found.append(Reading(SPREAD, labels, float(spread)))
+        found.append(Reading(SPREAD_RATIO, labels, spread / most if most else 0.0))
+    return found

@@ -41,54 +41,51 @@ class Membership:
 
 @dataclass(slots=True)
 class ReplicaView:
-    """One replica of a shard. `local` is None where its peer told nothing of it."""
+    """One replica of a shard. `local` is None where its peer told nothing of it.
+
+    `live`: readable, loaded and on an answering peer; None where nobody we watch can say.
+    `usable`: its numbers may stand for the shard: readable, loaded, told of not long ago.
+    Both are settled at construction: they are asked for again and again.
+    """
 
     peer_id: int
     peer: str
-    watched: bool
     answering: bool
     state: str
+    live: bool | None
+    usable: bool
     local: LocalSeen | None = None
     segments: ShardSegmentsSeen | None = None
-
-    @property
-    def live(self) -> bool | None:
-        """Readable, loaded and on an answering peer; None where nobody we watch can say."""
-        if self.state not in READABLE:
-            return False
-        if not self.watched:
-            return None
-        return self.answering and self.local is not None and self.local.loaded
-
-    @property
-    def usable(self) -> bool:
-        """Its numbers may stand for the shard: readable, loaded, told of not long ago."""
-        return self.state in READABLE and self.local is not None and self.local.loaded
 
 
 @dataclass(slots=True)
 class ShardView:
-    """One shard with its replicas, lowest peer id first."""
+    """One shard with its replicas, lowest peer id first.
+
+    `chosen`: the replica whose numbers are the shard's, answering ones first, lowest peer id first.
+    `live_count`: how many are live; None where an unwatched peer decides it.
+    `unavailable`: whether none is live; None where an unwatched peer decides it.
+    """
 
     shard: int
     replicas: list[ReplicaView]
+    chosen: ReplicaView | None
+    live_count: int | None
+    unavailable: bool | None
 
-    def chosen(self) -> ReplicaView | None:
-        """The replica whose numbers are the shard's: answering ones first, lowest peer id first."""
-        usable = [replica for replica in self.replicas if replica.usable]
-        return next((replica for replica in usable if replica.answering), usable[0] if usable else None)
 
-    def live_count(self) -> int | None:
-        """How many replicas are live; None where an unwatched peer decides it."""
-        lives = [replica.live for replica in self.replicas]
-        return None if None in lives else sum(1 for live in lives if live)
-
-    def unavailable(self) -> bool | None:
-        """Whether no replica is live; None where an unwatched peer decides it."""
-        lives = [replica.live for replica in self.replicas]
-        if True in lives:
-            return False
-        return None if None in lives else True
+def shard_view(shard: int, replicas: list[ReplicaView]) -> ShardView:
+    """Settle what a shard is from its replicas, given lowest peer id first."""
+    usable = [replica for replica in replicas if replica.usable]
+    lives = [replica.live for replica in replicas]
+    undecided = None in lives
+    return ShardView(
+        shard,
+        replicas,
+        chosen=next((replica for replica in usable if replica.answering), usable[0] if usable else None),
+        live_count=None if undecided else lives.count(True),
+        unavailable=False if True in lives else None if undecided else True,
+    )
 
 
 @dataclass(slots=True)
@@ -158,21 +155,27 @@ def _shard_view(shard: ShardSeen, collection: str, told: Told, membership: Membe
         peer = by_id.get(peer_id)
         if peer is None and len(peers) == 1 and peers[0].peer_id is None and len(shard.states) == 1:
             peer = peers[0]  # a standalone server's shard lists an id that nothing else there tells
-        replica = ReplicaView(
-            peer_id=peer_id,
-            peer=peer.label if peer else membership.label(peer_id),
-            watched=peer is not None or peer_id in membership.label_of,
-            answering=peer is not None and peer.answering,
-            state=shard.states[peer_id],
+        state = shard.states[peer_id]
+        if peer is None:
+            replicas.append(_untold(peer_id, state, membership))
+            continue
+        own = local_shards[peer.label].get(shard.shard)
+        # a shard that its own peer does not list as a replica is left-over data: never counted
+        local = own.local if own is not None and peer_id in own.states else None
+        usable = state in READABLE and local is not None and local.loaded
+        segments = None if local is None else _segments_of(peer, collection, shard.shard)
+        live = usable and peer.answering
+        replicas.append(
+            ReplicaView(peer_id, peer.label, peer.answering, state, live, usable, local, segments)
         )
-        if peer is not None:
-            own = local_shards[peer.label].get(shard.shard)
-            # a shard that its own peer does not list as a replica is left-over data: never counted
-            if own is not None and peer_id in own.states:
-                replica.local = own.local
-                replica.segments = _segments_of(peer, collection, shard.shard)
-        replicas.append(replica)
-    return ShardView(shard.shard, replicas)
+    return shard_view(shard.shard, replicas)
+
+
+def _untold(peer_id: int, state: str, membership: Membership) -> ReplicaView:
+    """A replica whose peer told nothing: not live if that peer is watched, undecided if it is not."""
+    watched = peer_id in membership.label_of
+    live = False if watched or state not in READABLE else None
+    return ReplicaView(peer_id, membership.label(peer_id), False, state, live, False)
 
 
 def _segments_of(peer: PeerView, collection: str, shard: int) -> ShardSegmentsSeen | None:
