@@ -25,6 +25,9 @@ log = get_logger()
 # server has and whose collections say what to ask about.
 FIRST_SOURCES = frozenset({"healthz", "cluster", "telemetry"})
 
+# A source that one peer answers for all is taken over by the next peer within one look.
+SPEAKER_LOOK_SECONDS = 15.0
+
 # A server that lacks a source may be upgraded while we watch; its version is looked at on every poll,
 # so this only spaces the looks at a server whose version we cannot read.
 UNSUPPORTED_RETRY_SECONDS = 600.0
@@ -124,7 +127,8 @@ class PeerPoller:
         record = self.records[source.name]
         interval = self._pacer.interval_seconds(source.name)
         if source.reach is Reach.CLUSTER and not self._deployment.speaks_for_cluster(self._peer):
-            return interval
+            self._fall_silent(source.name)
+            return min(interval, SPEAKER_LOOK_SECONDS)
         record.interval_seconds = interval
         record.supported = supports(self._version, source.name)
         if not record.supported:
@@ -145,6 +149,13 @@ class PeerPoller:
         if not record.supported:
             return max(interval, UNSUPPORTED_RETRY_SECONDS)
         return interval
+
+    def _fall_silent(self, name: str) -> None:
+        """Another peer is asked for all now: what this one's record says of the source ended."""
+        if self.records[name].polls:
+            self.records[name] = SourceRecord()
+            self._logged.pop(name, None)
+            self._board.post(ProducerKey(self._cluster, self._peer, f"record:{name}"), ())
 
     async def _learn(self, source: Source, gateway: Metered) -> Learnt | SourceError:
         collections, busy, unreachable = self._deployment.ask_of(self._peer)

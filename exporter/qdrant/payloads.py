@@ -7,13 +7,17 @@ one odd collection costs itself and not the poll. What the answers mean is not s
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
 from exporter.qdrant.answers import decode
 
 T = TypeVar("T")
+
+# What the server counts in unsigned 64 bits. A negative or larger number is not Qdrant's: it costs the
+# collection it stands in, where a float made of it would cost the whole derivation.
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class Payload(Struct, frozen=True, gc=False):
@@ -33,10 +37,10 @@ class Features(Payload, frozen=True):
 class System(Payload, frozen=True):
     """Sizes in KiB, as the server counts them."""
 
-    cores: int | None = None
+    cores: Count | None = None
     cpu_cores_used: float | None = None
-    ram_size: int | None = None
-    disk_size: int | None = None
+    ram_size: Count | None = None
+    disk_size: Count | None = None
 
 
 class App(Payload, frozen=True):
@@ -48,11 +52,11 @@ class App(Payload, frozen=True):
 
 class RunningSnapshots(Payload, frozen=True):
     id: str
-    running_snapshots: int = 0
+    running_snapshots: Count = 0
 
 
 class Collections(Payload, frozen=True):
-    number_of_collections: int = 0
+    number_of_collections: Count = 0
     collections: list[Raw] = []
     snapshots: list[RunningSnapshots] | None = None
 
@@ -63,12 +67,12 @@ class ConsensusThread(Payload, frozen=True):
 
 
 class PeerConsensus(Payload, frozen=True):
-    term: int = 0
-    commit: int = 0
+    term: Count = 0
+    commit: Count = 0
     role: str | None = None
     is_voter: bool = True
-    peer_id: int | None = None
-    pending_operations: int = 0
+    peer_id: Count | None = None
+    consensus_thread_status: ConsensusThread | None = None
 
 
 class PeerMetadata(Payload, frozen=True):
@@ -82,7 +86,7 @@ class ClusterTelemetry(Payload, frozen=True):
 
 
 class RequestStatistics(Payload, frozen=True):
-    count: int = 0
+    count: Count = 0
     total_duration_micros: float | None = None
 
 
@@ -100,7 +104,7 @@ class Requests(Payload, frozen=True):
 
 
 class Memory(Payload, frozen=True):
-    resident_bytes: int | None = None
+    resident_bytes: Count | None = None
 
 
 class QuotaExceeded(Payload, frozen=True):
@@ -129,13 +133,11 @@ class Telemetry(Payload, frozen=True):
 
 
 class OptimizerConfig(Payload, frozen=True):
-    deleted_threshold: float | None = None
-    indexing_threshold: int | None = None  # KB; null: the server's default; 0: no indexing
+    indexing_threshold: Count | None = None  # KB; null: the server's default; 0: no indexing
 
 
 class CollectionParams(Payload, frozen=True):
-    shard_number: int = 1
-    replication_factor: int = 1
+    replication_factor: Count = 1
 
 
 class CollectionConfig(Payload, frozen=True):
@@ -144,9 +146,9 @@ class CollectionConfig(Payload, frozen=True):
 
 
 class UpdateQueue(Payload, frozen=True):
-    length: int | None = None
-    op_num: int | None = None
-    deferred_points: int | None = None
+    length: Count | None = None
+    op_num: Count | None = None
+    deferred_points: Count | None = None
 
 
 class OptimizationRun(Payload, frozen=True):
@@ -163,21 +165,21 @@ class Optimizations(Payload, frozen=True):
 
 class PayloadIndex(Payload, frozen=True):
     data_type: str
-    points: int = 0
+    points: Count = 0
 
 
 class VectorCounts(Payload, frozen=True):
-    num_vectors: int = 0
+    num_vectors: Count = 0
 
 
 class SegmentInfo(Payload, frozen=True):
     segment_type: str
-    num_points: int
-    num_vectors: int = 0
-    num_indexed_vectors: int = 0
-    num_deleted_vectors: int = 0  # deleted points, whatever the name says
-    vectors_size_bytes: int = 0
-    payloads_size_bytes: int = 0
+    num_points: Count
+    num_vectors: Count = 0
+    num_indexed_vectors: Count = 0
+    num_deleted_vectors: Count = 0  # deleted points, whatever the name says
+    vectors_size_bytes: Count = 0
+    payloads_size_bytes: Count = 0
     index_schema: dict[str, PayloadIndex] = {}
     vector_data: dict[str, VectorCounts] = {}
 
@@ -187,7 +189,7 @@ class VectorIndex(Payload, frozen=True):
 
 
 class SegmentVector(Payload, frozen=True):
-    size: int
+    size: Count
     index: VectorIndex = VectorIndex()
     datatype: str | None = None
     multivector_config: Any = None
@@ -207,18 +209,17 @@ class LocalShard(Payload, frozen=True):
 
     variant_name: str | None = None
     status: str | None = None
-    num_points: int | None = None
-    vectors_size_bytes: int | None = None
-    payloads_size_bytes: int | None = None
+    num_points: Count | None = None
+    vectors_size_bytes: Count | None = None
+    payloads_size_bytes: Count | None = None
     segments: list[Segment] | None = None
     optimizations: Optimizations | None = None
-    indexed_only_excluded_vectors: dict[str, int] | None = None
+    indexed_only_excluded_vectors: dict[str, Count] | None = None
     update_queue: UpdateQueue | None = None
 
 
 class Shard(Payload, frozen=True):
-    id: int
-    key: str | int | None = None
+    id: Count
     local: LocalShard | None = None
     replicate_states: dict[int, str] = {}
 
@@ -241,23 +242,23 @@ class PeerAddress(Payload, frozen=True):
 
 
 class RaftInfo(Payload, frozen=True):
-    term: int = 0
-    commit: int = 0
-    pending_operations: int = 0
-    leader: int | None = None  # 0 as well as null: no leader
+    term: Count = 0
+    commit: Count = 0
+    pending_operations: Count = 0
+    leader: Count | None = None  # 0 as well as null: no leader
     role: str | None = None
     is_voter: bool = True
 
 
 class SendFailures(Payload, frozen=True):
-    count: int = 0
+    count: Count = 0
 
 
 class ClusterStatus(Payload, frozen=True):
     """GET /cluster."""
 
     status: str
-    peer_id: int | None = None
+    peer_id: Count | None = None
     peers: dict[str, PeerAddress] = {}
     raft_info: RaftInfo | None = None
     consensus_thread_status: ConsensusThread | None = None
@@ -265,7 +266,7 @@ class ClusterStatus(Payload, frozen=True):
 
 
 class OptimizationsSummary(Payload, frozen=True):
-    queued_points: int
+    queued_points: Count
 
 
 class CollectionOptimizations(Payload, frozen=True):
@@ -276,10 +277,10 @@ class CollectionOptimizations(Payload, frozen=True):
 
 
 class Usage(Payload, frozen=True):
-    disk_bytes: int
-    ram_bytes: int
-    cached_bytes: int
-    expected_cache_bytes: int
+    disk_bytes: Count
+    ram_bytes: Count
+    cached_bytes: Count
+    expected_cache_bytes: Count
 
 
 class CollectionMemory(Payload, frozen=True):
@@ -299,7 +300,7 @@ class Aliases(Payload, frozen=True):
 
 class Snapshot(Payload, frozen=True):
     name: str
-    size: int = 0
+    size: Count = 0
 
 
 class Issue(Payload, frozen=True):

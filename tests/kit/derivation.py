@@ -119,8 +119,10 @@ PEER_IDS = {"peer0": 392660894735341, "peer1": 3791264816499452, "peer2": 238696
 
 
 def three(states: Mapping[str, str], *, watched: Mapping[str, int | None] | None = None) -> Deployment:
-    """Three peers; those in `states` answer as recorded there, the others were never heard."""
+    """Three peers; those in `states` answer as recorded there, the others do not answer."""
     deployment = Deployment(PEER_IDS if watched is None else watched)
+    for silent in deployment.watched.keys() - states.keys():
+        deployment.fail(silent, "telemetry", "cluster", "segments")
     for peer, state in states.items():
         deployment.recorded(peer, f"{state}/{peer}")
     return deployment

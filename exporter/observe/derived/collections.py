@@ -164,7 +164,7 @@ def readings(
     complete = len(usable) == len(view.shards)
     yield from _status(status, labels)
     yield Reading(COMPLETE, labels, float(complete))
-    yield Reading(SHARDS, labels, float(len(view.shards)))
+    yield Reading(SHARDS, labels, float(len(view.shards) + len(view.building)))
     yield Reading(FACTOR, labels, float(view.replication_factor))
     yield Reading(ENABLED, labels, float(view.indexing_enabled))
     if complete:

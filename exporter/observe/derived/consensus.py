@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from exporter.model import CLUSTER_LABEL, Kind, MetricSpec, Reading
 from exporter.observe.derived.view import Membership, PeerView, authority
 from exporter.observe.sources.cluster import ClusterSeen
+from exporter.qdrant.payloads import Usage
 
 CLUSTER = "GET /cluster"
 TELEMETRY = "GET /telemetry?details_level=3"
@@ -57,25 +58,29 @@ class ConsensusView:
     seen: ClusterSeen
 
 
-def readings(
-    cluster: str,
-    peers: Sequence[PeerView],
-    consensus: Sequence[ConsensusView],
-    membership: Membership,
-    watched: int,
-) -> Iterator[Reading]:
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Everything known of the cluster, ready for joining."""
+
+    peers: tuple[PeerView, ...]
+    consensus: tuple[ConsensusView, ...]
+    membership: Membership
+    usage: Mapping[str, Usage]
+    queued: Mapping[str, int]
+
+
+def readings(cluster: str, joined: Joined, watched: int) -> Iterator[Reading]:
     """Yield the cluster's numbers. `watched` counts the targets, answering or not."""
-    labels = (cluster,)
-    yield Reading(WATCHED, labels, float(watched))
-    versions = _versions(peers)
+    yield Reading(WATCHED, (cluster,), float(watched))
+    versions = _versions(joined.peers)
     if versions:
-        yield Reading(VERSIONS, labels, float(len(versions)))
-    told = [one for one in consensus if one.answering]
+        yield Reading(VERSIONS, (cluster,), float(len(versions)))
+    told = [one for one in joined.consensus if one.answering]
     enabled = [one for one in told if one.seen.enabled]
     if enabled:
-        yield from _clustered(cluster, enabled, membership)
+        yield from _clustered(cluster, enabled, joined.membership)
     elif told:
-        yield Reading(KNOWN, labels, float(len(told)))
+        yield Reading(KNOWN, (cluster,), float(len(told)))
 
 
 def _versions(peers: Sequence[PeerView]) -> set[str]:
@@ -90,7 +95,7 @@ def _versions(peers: Sequence[PeerView]) -> set[str]:
 
 
 def _clustered(cluster: str, told: Sequence[ConsensusView], membership: Membership) -> Iterator[Reading]:
-    newest = max(told, key=lambda one: (one.seen.term, one.seen.commit, -(one.seen.peer_id or 0)))
+    newest = max(told, key=_rank)
     listed = newest.seen.peers
     yield Reading(KNOWN, (cluster,), float(len(listed)))
     voters = voters_of(listed, told)
@@ -108,6 +113,12 @@ def _clustered(cluster: str, told: Sequence[ConsensusView], membership: Membersh
     yield Reading(DISAGREEMENT, (cluster, "commit"), float(other_commit))
     for one in told:
         yield from _send_failures(cluster, one, membership)
+
+
+def _rank(one: ConsensusView) -> tuple[bool, int, int, int]:
+    """In touch with a leader first: a peer that was cut off stands for election in ever higher terms."""
+    seen = one.seen
+    return seen.working and seen.leader is not None, seen.term, seen.commit, -(seen.peer_id or 0)
 
 
 def voters_of(listed: Mapping[int, str], told: Sequence[ConsensusView]) -> set[int]:

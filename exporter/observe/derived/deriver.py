@@ -5,7 +5,7 @@ Holds the few histories that derivations need. Used from one thread at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -13,11 +13,12 @@ from typing import Any
 from exporter.board import BoardView
 from exporter.model import CLUSTER_LABEL, Kind, MetricSpec, ProducerKey, Reading
 from exporter.observe.derived import collections, consensus
-from exporter.observe.derived.consensus import ConsensusView
-from exporter.observe.derived.kept import Joined, KeptCollections
+from exporter.observe.derived.consensus import ConsensusView, Joined
+from exporter.observe.derived.kept import KeptCollections
 from exporter.observe.derived.optimizer import RunCounts
 from exporter.observe.derived.traffic import ErrorWindow
 from exporter.observe.derived.view import Membership, PeerView, authority
+from exporter.observe.sources.telemetry import CollectionSeen
 
 LEVEL_3 = "GET /telemetry?details_level=3"
 
@@ -70,6 +71,7 @@ class Selection:
     selects: Callable[[str], bool]
     cap: int
     expected: tuple[str, ...] = ()
+    aliases_watched: bool = True
 
 
 class ClusterDeriver:
@@ -91,13 +93,20 @@ class ClusterDeriver:
         self._look(board, watched)
         newest = authority(seen.peers)
         selected: tuple[str, ...] = ()
+        told: Mapping[str, CollectionSeen] = {}
         if newest is not None:
-            selected = self._select(newest.telemetry.collections)
-            self._kept.refresh(selected, newest, seen)
+            told = collections_told(newest, seen.peers)
+            selected = self._select(told)
+            self._kept.refresh(selected, told, seen)
         else:
             self._kept.clear()
         blocks = {f"collection:{name}": block for name, block in self._kept.blocks().items()}
-        blocks["cluster"] = tuple(self._of_cluster(board, seen, newest, len(selected), len(watched)))
+        blocks["cluster"] = tuple(consensus.readings(self._cluster, seen, len(watched)))
+        blocks["traffic"] = tuple(self._error_ratios(seen))
+        blocks["issues"] = tuple(issue_readings(board, self._cluster))
+        if newest is not None:
+            names = told.keys() | set(newest.telemetry.unreadable)
+            blocks["collections"] = tuple(self._of_collections(board, seen, names))
         for peer in seen.peers:
             blocks[f"runs:{peer.label}"] = self._runs_block(peer, selected)
         return Derived(
@@ -124,6 +133,8 @@ class ClusterDeriver:
             answering = _answering(board, ProducerKey(self._cluster, label, "telemetry"))
             parts = segments[label].seen if label in segments else None
             peers.append(PeerView(label, peer_id, answering, told, parts))
+        asked = {key.peer for key in board.newest if key[::2] == (self._cluster, "telemetry")}
+        pending = frozenset(label for label in watched if label not in asked)
         return Joined(
             tuple(peers),
             tuple(
@@ -133,7 +144,7 @@ class ClusterDeriver:
                 for label, observation in clusters.items()
                 if label in watched
             ),
-            Membership(label_of),
+            Membership(label_of, pending),
             _newest(board, self._cluster, "memory", "usage"),
             _newest(board, self._cluster, "optimizations", "queued_points"),
         )
@@ -169,25 +180,25 @@ class ClusterDeriver:
             self._selected_from = (names, tuple(chosen[: self._selection.cap]))
         return self._selected_from[1]
 
-    def _of_cluster(
-        self, board: BoardView, seen: Joined, newest: PeerView | None, selected: int, watched: int
-    ) -> Iterator[Reading]:
+    def _error_ratios(self, seen: Joined) -> Iterator[Reading]:
+        for peer in seen.peers:
+            yield from self._windows[peer.label].readings(self._cluster, peer.label)
+
+    def _of_collections(self, board: BoardView, seen: Joined, names: Set[str]) -> Iterator[Reading]:
         cluster = self._cluster
-        yield from consensus.readings(cluster, seen.peers, seen.consensus, seen.membership, watched)
-        for label in (peer.label for peer in seen.peers):
-            yield from self._windows[label].readings(cluster, label)
-        if newest is not None:
-            told = newest.telemetry.collections
-            yield Reading(COLLECTIONS, (cluster,), float(len(told)))
-            yield Reading(DROPPED, (cluster,), float(len(told) - selected))
-            yield Reading(FIELDS_DROPPED, (cluster,), float(self._kept.fields_dropped))
-            if len(seen.peers) > 1:
-                differ = self._kept.disagreeing_shards
-                yield Reading(consensus.DISAGREEMENT, (cluster, "replicas"), float(differ))
-            aliases = _newest(board, cluster, "aliases", "collections")
-            for name in self._selection.expected:
-                yield Reading(EXPECTED, (cluster, name), float(name in told or name in aliases))
-        yield from issue_readings(board, cluster)
+        yield Reading(COLLECTIONS, (cluster,), float(len(names)))
+        yield Reading(DROPPED, (cluster,), float(len(names) - len(self._selected_from[1])))
+        yield Reading(FIELDS_DROPPED, (cluster,), float(self._kept.fields_dropped))
+        if len(seen.peers) > 1:
+            differ = self._kept.disagreeing_shards
+            yield Reading(consensus.DISAGREEMENT, (cluster, "replicas"), float(differ))
+        aliases = _newest(board, cluster, "aliases", "collections")
+        # without the aliases an absent name may be one: nothing is said of it
+        aliases_known = aliases is not NOTHING or not self._selection.aliases_watched
+        for name in self._selection.expected:
+            present = name in names or name in aliases
+            if present or aliases_known:
+                yield Reading(EXPECTED, (cluster, name), float(present))
 
     def _runs_block(self, peer: PeerView, selected: Sequence[str]) -> tuple[Reading, ...]:
         if peer.segments is None or peer.label not in self._runs:
@@ -205,6 +216,18 @@ class ClusterDeriver:
 
 # One object, so that "nothing known" twice is no change.
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def collections_told(newest: PeerView, peers: Sequence[PeerView]) -> Mapping[str, CollectionSeen]:
+    """Each collection as the newest peer tells it, or another where its part there does not read."""
+    if not newest.telemetry.unreadable:
+        return newest.telemetry.collections
+    told = dict(newest.telemetry.collections)
+    for peer in peers:
+        for name in newest.telemetry.unreadable:
+            if name not in told and name in peer.telemetry.collections:
+                told[name] = peer.telemetry.collections[name]
+    return told
 
 
 def _answering(board: BoardView, key: ProducerKey) -> bool:

@@ -13,20 +13,9 @@ from typing import Any
 from exporter.model import Reading
 from exporter.observe.derived import collections, replicas
 from exporter.observe.derived.collections import Beside
-from exporter.observe.derived.consensus import ConsensusView
-from exporter.observe.derived.view import Membership, PeerView, collection_view
-from exporter.qdrant.payloads import Usage
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """Everything known of the cluster, ready for joining."""
-
-    peers: tuple[PeerView, ...]
-    consensus: tuple[ConsensusView, ...]
-    membership: Membership
-    usage: Mapping[str, Usage]
-    queued: Mapping[str, int]
+from exporter.observe.derived.consensus import Joined
+from exporter.observe.derived.view import PeerView, collection_view
+from exporter.observe.sources.telemetry import CollectionSeen
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +49,24 @@ class KeptCollections:
         self._inputs = ()
         self._keep({})
 
-    def refresh(self, selected: Sequence[str], newest: PeerView, joined: Joined) -> None:
-        """Derive again what changed. `newest`: the peer whose word on replica states counts."""
+    def refresh(self, selected: Sequence[str], told: Mapping[str, CollectionSeen], joined: Joined) -> None:
+        """Derive again what changed. `told`: each collection as the peer tells it whose word counts."""
         parts = [part for peer in joined.peers for part in (peer.telemetry, peer.segments)]
-        inputs = (selected, newest.telemetry, joined.usage, joined.queued, *parts)
+        inputs = (selected, joined.usage, joined.queued, *parts)
         # what concerns every collection alike: who is who, who answers
         circumstances = (
-            tuple((peer.label, peer.peer_id, peer.answering, _current(peer)) for peer in joined.peers),
+            tuple(
+                (peer.label, peer.peer_id, peer.answering, peer.telemetry.commit, _current(peer))
+                for peer in joined.peers
+            ),
             tuple(joined.membership.label_of.items()),
+            joined.membership.pending,
         )
         unchanged = circumstances == self._circumstances
         if unchanged and _same(inputs, self._inputs):
             return
         kept = self._kept if unchanged else {}
-        self._keep({name: self._derived(name, kept.get(name), newest, joined) for name in selected})
+        self._keep({name: self._derived(told[name], kept.get(name), joined) for name in selected})
         self._inputs, self._circumstances = inputs, circumstances
 
     def _keep(self, kept: dict[str, _Kept]) -> None:
@@ -82,8 +75,8 @@ class KeptCollections:
         self.fields_dropped = sum(one.fields_dropped for one in kept.values())
         self.disagreeing_shards = sum(one.disagreeing_shards for one in kept.values())
 
-    def _derived(self, name: str, kept: _Kept | None, newest: PeerView, joined: Joined) -> _Kept:
-        told = newest.telemetry.collections[name]
+    def _derived(self, told: CollectionSeen, kept: _Kept | None, joined: Joined) -> _Kept:
+        name = told.name
         usage = joined.usage.get(name)
         objects: list[Any] = [told, usage]
         for peer in joined.peers:

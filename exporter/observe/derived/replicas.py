@@ -58,8 +58,9 @@ def readings(view: CollectionView, cluster: str) -> list[Reading]:
     name = view.name
     found = [Reading(TRANSFERS, (cluster, name), float(view.transfers))]
     for shard in view.shards:
+        found += _shard(shard, (cluster, name, str(shard.shard)))
+    for shard in (*view.shards, *view.building):
         number = str(shard.shard)
-        found += _shard(shard, (cluster, name, number))
         for replica in shard.replicas:
             found += _replica(replica, (cluster, name, number, replica.peer))
     return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from exporter.observe.sources.segments import SegmentsSeen, ShardSegmentsSeen
 from exporter.observe.sources.telemetry import CollectionSeen, LocalSeen, ShardSeen, TelemetrySeen
@@ -14,7 +15,8 @@ from exporter.observe.sources.telemetry import CollectionSeen, LocalSeen, ShardS
 # States in which the server itself reads from a replica.
 READABLE = frozenset({"Active", "ActiveRead", "ReshardingScaleDown"})
 
-STANDALONE_PEER_ID = 0  # where the server tells none: a single node has no other to mix it up with
+# The state of every replica of a shard that resharding is filling: the server does not read from it yet.
+RESHARDING = "Resharding"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +32,13 @@ class PeerView:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """Which peer ids are watched, under which label."""
+    """Which peer ids are watched, under which label.
+
+    `pending` labels were never polled to an end: nothing is said of them, good or bad.
+    """
 
     label_of: Mapping[int, str]
+    pending: frozenset[str] = frozenset()
 
     def label(self, peer_id: int) -> str:
         """Return the label of a peer; one known only by its id is "id:<peer_id>"."""
@@ -78,7 +84,7 @@ def shard_view(shard: int, replicas: list[ReplicaView]) -> ShardView:
     """Settle what a shard is from its replicas, given lowest peer id first."""
     usable = [replica for replica in replicas if replica.usable]
     lives = [replica.live for replica in replicas]
-    undecided = None in lives
+    undecided = None in lives or not lives  # a shard that lists no replica tells nothing
     return ShardView(
         shard,
         replicas,
@@ -97,6 +103,7 @@ class CollectionView:
     indexing_enabled: bool
     transfers: int
     shards: list[ShardView]
+    building: list[ShardView]  # made by resharding and not in use yet: nobody reads from them
     disagreeing_shards: int  # shards whose replica states two answering peers tell differently
 
     def replicas(self) -> Iterator[tuple[ShardView, ReplicaView]]:
@@ -107,10 +114,20 @@ class CollectionView:
 
 
 def authority(peers: Sequence[PeerView]) -> PeerView | None:
-    """The peer whose word on replica states counts: answering first, then highest (term, commit)."""
+    """The peer whose word on replica states counts: answering, in touch with a leader, then highest
+    (term, commit).
+
+    Without the second a peer that was cut off would win: it stands for election in ever higher terms.
+    """
     return max(
         peers,
-        key=lambda peer: (peer.answering, peer.telemetry.term, peer.telemetry.commit, _lowest_first(peer)),
+        key=lambda peer: (
+            peer.answering,
+            peer.telemetry.settled,
+            peer.telemetry.term,
+            peer.telemetry.commit,
+            _lowest_first(peer),
+        ),
         default=None,
     )
 
@@ -125,10 +142,14 @@ def collection_view(
     """Join what every peer tells of the collection that the authority calls `told`."""
     local_shards = {peer.label: _shards_of(peer, told.name) for peer in peers}
     by_id = {peer.peer_id: peer for peer in peers if peer.peer_id is not None}
+    newest_commit = max((peer.telemetry.commit for peer in peers), default=0)
     shards: list[ShardView] = []
+    building: list[ShardView] = []
     disagreeing = 0
     for shard in told.shards:
-        shards.append(_shard_view(shard, told.name, (peers, by_id, local_shards), membership))
+        told_of = Told(told.name, peers, by_id, local_shards, newest_commit)
+        view = _shard_view(shard, told_of, membership)
+        (building if _is_building(shard) else shards).append(view)
         disagreeing += _disagrees(shard, peers, local_shards)
     return CollectionView(
         name=told.name,
@@ -136,6 +157,7 @@ def collection_view(
         indexing_enabled=told.indexing_threshold_kb != 0,
         transfers=told.transfers,
         shards=shards,
+        building=building,
         disagreeing_shards=disagreeing,
     )
 
@@ -145,37 +167,60 @@ def _shards_of(peer: PeerView, collection: str) -> Mapping[int, ShardSeen]:
     return {} if seen is None else {shard.shard: shard for shard in seen.shards}
 
 
-Told = tuple[Sequence[PeerView], Mapping[int, PeerView], Mapping[str, Mapping[int, ShardSeen]]]
+def _is_building(shard: ShardSeen) -> bool:
+    return bool(shard.states) and all(state == RESHARDING for state in shard.states.values())
 
 
-def _shard_view(shard: ShardSeen, collection: str, told: Told, membership: Membership) -> ShardView:
-    peers, by_id, local_shards = told
+class Told(NamedTuple):
+    """What all peers told of one collection."""
+
+    collection: str
+    peers: Sequence[PeerView]
+    by_id: Mapping[int, PeerView]
+    local_shards: Mapping[str, Mapping[int, ShardSeen]]
+    newest_commit: int
+
+
+def _shard_view(shard: ShardSeen, told: Told, membership: Membership) -> ShardView:
     replicas = []
     for peer_id in sorted(shard.states):
-        peer = by_id.get(peer_id)
-        if peer is None and len(peers) == 1 and peers[0].peer_id is None and len(shard.states) == 1:
-            peer = peers[0]  # a standalone server's shard lists an id that nothing else there tells
+        peer = told.by_id.get(peer_id)
+        if peer is None and len(told.peers) == 1 and told.peers[0].peer_id is None and len(shard.states) == 1:
+            peer = told.peers[0]  # a standalone server's shard lists an id that nothing else there tells
         state = shard.states[peer_id]
         if peer is None:
             replicas.append(_untold(peer_id, state, membership))
-            continue
-        own = local_shards[peer.label].get(shard.shard)
-        # a shard that its own peer does not list as a replica is left-over data: never counted
-        local = own.local if own is not None and peer_id in own.states else None
-        usable = state in READABLE and local is not None and local.loaded
-        segments = None if local is None else _segments_of(peer, collection, shard.shard)
-        live = usable and peer.answering
-        replicas.append(
-            ReplicaView(peer_id, peer.label, peer.answering, state, live, usable, local, segments)
-        )
+        else:
+            replicas.append(_told(peer_id, state, peer, shard, told))
     return shard_view(shard.shard, replicas)
 
 
+def _told(peer_id: int, state: str, peer: PeerView, shard: ShardSeen, told: Told) -> ReplicaView:
+    own = told.local_shards[peer.label].get(shard.shard)
+    # a shard that its own peer does not list as a replica is left-over data: never counted
+    local = own.local if own is not None and peer_id in own.states else None
+    usable = state in READABLE and local is not None and local.loaded
+    live: bool | None = usable and peer.answering
+    if local is None and state in READABLE and peer.answering and _is_behind(peer, told):
+        live = None
+    segments = None if local is None else _segments_of(peer, told.collection, shard.shard)
+    return ReplicaView(peer_id, peer.label, peer.answering, state, live, usable, local, segments)
+
+
+def _is_behind(peer: PeerView, told: Told) -> bool:
+    """The peer's telemetry is older than the news of this collection, or does not read: it says nothing.
+
+    Peers are polled one after another; a new collection or a moved shard reaches them meanwhile.
+    """
+    return peer.telemetry.commit < told.newest_commit or told.collection not in peer.telemetry.collections
+
+
 def _untold(peer_id: int, state: str, membership: Membership) -> ReplicaView:
-    """A replica whose peer told nothing: not live if that peer is watched, undecided if it is not."""
-    watched = peer_id in membership.label_of
-    live = False if watched or state not in READABLE else None
-    return ReplicaView(peer_id, membership.label(peer_id), False, state, live, False)
+    """A replica whose peer told nothing: not live if that peer failed, undecided if nobody asked it yet."""
+    label = membership.label(peer_id)
+    failed = peer_id in membership.label_of and label not in membership.pending
+    live = False if failed or state not in READABLE else None
+    return ReplicaView(peer_id, label, False, state, live, False)
 
 
 def _segments_of(peer: PeerView, collection: str, shard: int) -> ShardSegmentsSeen | None:

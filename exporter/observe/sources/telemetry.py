@@ -20,6 +20,7 @@ from exporter.qdrant.payloads import (
     CollectionName,
     CollectionTelemetry,
     LocalShard,
+    PeerConsensus,
     Telemetry,
     result,
 )
@@ -32,6 +33,9 @@ KIB = 1024  # the server counts memory and disk in KiB
 
 # A shard that failed to load, or was not loaded in recovery mode, is told by this name alone.
 DUMMY = "dummy shard"
+
+# A peer that was cut off votes for itself in ever higher terms; its word is old all the same.
+SETTLED_ROLES = frozenset({"Leader", "Follower"})
 
 # Until 1.11.3 work that waits for a write is told as this "error" beside a green status; since then it
 # is the status grey. It is no failure and must not page as one.
@@ -118,6 +122,7 @@ class TelemetrySeen:
     started_at_seconds: float | None
     clustered: bool | None  # None where a narrow key hides it
     peer_id: int | None
+    settled: bool  # its consensus works and it follows or is a leader
     term: int
     commit: int
     collections: Mapping[str, CollectionSeen]
@@ -206,6 +211,7 @@ def read(telemetry: Telemetry, decoded: DecodedCollections) -> TelemetrySeen:
         started_at_seconds=unix_time(telemetry.app.startup),
         clustered=cluster.enabled if cluster else None,
         peer_id=status.peer_id if status else None,
+        settled=status is not None and status.role in SETTLED_ROLES and _works(status),
         term=status.term if status else 0,
         commit=status.commit if status else 0,
         collections=collections,
@@ -216,15 +222,22 @@ def read(telemetry: Telemetry, decoded: DecodedCollections) -> TelemetrySeen:
     )
 
 
+def _works(status: PeerConsensus) -> bool:
+    thread = status.consensus_thread_status
+    return thread is None or thread.consensus_thread_status == "working"
+
+
 def read_collection(told: CollectionTelemetry) -> CollectionSeen:
-    """Understand one collection of the telemetry."""
+    """Understand one collection of the telemetry. Raises BadPayload where its shards are left out."""
+    if told.shards is None:
+        raise BadPayload(ENDPOINT, f"collection {told.id!r} is told without its shards")
     return CollectionSeen(
         name=told.id,
         replication_factor=told.config.params.replication_factor,
         indexing_threshold_kb=told.config.optimizer_config.indexing_threshold,
         shards=tuple(
             ShardSeen(shard.id, shard.replicate_states, read_local(shard.local) if shard.local else None)
-            for shard in told.shards or ()
+            for shard in told.shards
         ),
         transfers=len(told.transfers or ()),
     )

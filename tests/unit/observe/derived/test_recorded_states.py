@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import pytest
 
 from exporter.observe.sources.aliases import read
+from exporter.observe.sources.telemetry import DecodedCollections
+from exporter.observe.sources.telemetry import read as read_telemetry
+from exporter.qdrant.payloads import Telemetry, result
 from tests.kit.derivation import PEER_IDS, Deployment, single, three
 from tests.kit.recordings import recording
 
@@ -365,6 +369,111 @@ def test_every_odd_collection_name_keeps_its_own_readings() -> None:
 
     assert all(f"collection_points{{collection={one['id']}}}" in readings for one in told)
     assert any("\n" in one["id"] for one in told)
+
+
+def test_an_expected_name_that_may_be_an_alias_is_undecided_until_the_aliases_are_known() -> None:
+    """A zero there would page for a collection that is there under another name."""
+    deployment = single(f"{V18}/single/green", expected=("docs", "docs_live"))
+
+    readings = deployment.readings()
+
+    assert readings["collection_expected_present{collection=docs}"] == 1
+    assert "collection_expected_present{collection=docs_live}" not in readings
+
+
+def test_a_peer_whose_first_poll_has_not_ended_decides_nothing() -> None:
+    """At the daemon's start the peers answer one after the other."""
+    deployment = Deployment(PEER_IDS)
+    deployment.recorded("peer0", f"{HEALTHY}/peer0")
+
+    readings = deployment.readings()
+
+    assert "shard_live_replicas{collection=rf1,shard=1}" not in readings
+    assert "collection_status{collection=rf1,status=unavailable}" not in readings
+
+
+def test_a_collection_created_between_two_polls_is_not_unavailable_for_it() -> None:
+    """Peer 1 was asked before the news: what it does not list yet it says nothing of."""
+    deployment = three(dict.fromkeys(PEER_IDS, HEALTHY))
+    told = recording(f"{HEALTHY}/peer1/telemetry_3").json
+    collections = told["result"]["collections"]["collections"]
+    collections[:] = [one for one in collections if one["id"] != "rf1"]
+    told["result"]["cluster"]["status"]["commit"] -= 3
+
+    deployment.telemetry("peer1", told)
+
+    readings = deployment.readings()
+    assert [
+        series for series in readings if series.startswith("shard_live_replicas{collection=rf1,shard=2")
+    ] == []
+    assert "collection_status{collection=rf1,status=unavailable}" not in readings
+    assert readings["shard_live_replicas{collection=rf1,shard=0}"] == 1
+    assert readings["collection_status{collection=rf1,status=green}"] == 1
+
+
+def test_a_shard_that_resharding_is_still_filling_makes_nothing_unavailable() -> None:
+    """Nobody reads from it yet; its replicas show their state."""
+    deployment = three(dict.fromkeys(PEER_IDS, HEALTHY))
+    for peer in PEER_IDS:
+        told = recording(f"{HEALTHY}/{peer}/telemetry_3").json
+        new = copy.deepcopy(shard_of(told, "rf3", 0))
+        new.update(id=1, local=None, replicate_states={str(PEER_IDS["peer0"]): "Resharding"})
+        next(one for one in told["result"]["collections"]["collections"] if one["id"] == "rf3")[
+            "shards"
+        ].append(new)
+        deployment.telemetry(peer, told)
+
+    readings = deployment.readings()
+
+    assert status_in_force(readings, "rf3") == ["green"]
+    assert readings["collection_points{collection=rf3}"] == 3_000
+    assert readings["collection_shards{collection=rf3}"] == 2
+    assert readings["replica_state{collection=rf3,shard=1,peer=peer0,state=Resharding}"] == 1
+    assert "shard_live_replicas{collection=rf3,shard=1}" not in readings
+
+
+def test_a_peer_that_was_cut_off_is_not_believed_for_its_higher_term() -> None:
+    """It stands for election again and again; the others went on without it."""
+    deployment = three(dict.fromkeys(PEER_IDS, HEALTHY))
+    told = recording(f"{HEALTHY}/peer1/telemetry_3").json
+    told["result"]["cluster"]["status"].update(term=40, role="Candidate")
+    shard_of(told, "rf3", 0)["replicate_states"][str(PEER_IDS["peer2"])] = "Dead"
+
+    deployment.telemetry("peer1", told)
+
+    assert deployment.readings()["replica_state{collection=rf3,shard=0,peer=peer2,state=Active}"] == 1
+
+
+@pytest.mark.parametrize("number", [10**320, -5, 1.5, "many", None])
+def test_a_number_that_no_server_counts_costs_its_collection_and_nothing_else(number: Any) -> None:
+    """A number of 321 digits has no float; negative points are no points. The collection exists."""
+    deployment = Deployment({"qdrant:6333": None}, expected=("docs",))
+    told = recording(f"{V18}/single/green/telemetry_3").json
+    local_shard(told, "docs", 0)["num_points"] = "?"
+    body = json.dumps(told).replace('"num_points": "?"', f'"num_points": {json.dumps(number)}')
+    telemetry_told = result(body.encode(), Telemetry, "/telemetry")
+
+    deployment.tell("qdrant:6333", "telemetry", read_telemetry(telemetry_told, DecodedCollections()))
+
+    readings = deployment.readings()
+    assert "collection_points{collection=docs}" not in readings
+    assert readings["collection_points{collection=noindex}"] == 30_000
+    assert readings["collections"] == 7
+    assert readings["collection_expected_present{collection=docs}"] == 1
+
+
+def test_a_collection_that_does_not_read_at_one_peer_is_told_by_another() -> None:
+    """The peer whose word counts sends something odd; the collection goes on being told of."""
+    deployment = three(dict.fromkeys(PEER_IDS, HEALTHY))
+    told = recording(f"{HEALTHY}/peer0/telemetry_3").json
+    shard_of(told, "rf3", 0)["replicate_states"] = 7
+
+    deployment.telemetry("peer0", told)
+
+    readings = deployment.readings()
+    assert readings["collection_points{collection=rf3}"] == 3_000
+    assert "collection_status{collection=rf3,status=unavailable}" in readings
+    assert "shard_live_replicas{collection=rf3,shard=0}" not in readings
 
 
 def shard_of(told: Any, collection: str, shard: int) -> Any:
