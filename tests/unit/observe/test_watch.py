@@ -154,3 +154,23 @@ async def test_the_daemon_asks_only_a_few_requests_a_round() -> None:
 
     telemetry = readings[f"requests_to_qdrant_total{{peer={label},endpoint=/telemetry,outcome=ok}}"]
     assert telemetry == pytest.approx(readings[name], abs=2)
+
+
+async def test_the_peer_that_speaks_for_all_hands_over_with_its_record_and_takes_it_back() -> None:
+    """What one peer is asked for all must not leave a failure behind at a peer that spoke once."""
+    async with ScriptedCluster() as cluster:
+        first, second = (cluster.urls[peer].removeprefix("http://") for peer in (2, 0))
+        async with Watching(cluster_of(cluster.urls[2], cluster.urls[0], cluster.urls[1])) as watching:
+            await watching.until(lambda seen: f"source_success{{peer={first},source=aliases}}" in seen)
+            await cluster.play(scripted.PEER_2_DEAD_FOR_9S)
+            await watching.until(lambda seen: f"source_success{{peer={second},source=aliases}}" in seen)
+
+            await cluster.play(scripted.RECOVERED)
+
+            await watching.until(
+                lambda seen: (
+                    seen.get(f"source_success{{peer={first},source=aliases}}") == 1
+                    and f"source_success{{peer={second},source=aliases}}" not in seen
+                    and f"source_success{{peer={second},source=memory}}" not in seen
+                )
+            )
