@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -47,10 +48,11 @@ def targets(known: Knowledge, now: float) -> tuple[Target, ...]:
     """Return every peer to poll: configured ones as written, then found ones by label, then names."""
     dropped = {peer.label for group in twins(known, now) if group.kept_answers for peer in group.others}
     listing = known.listing(now)
+    presumed = {label: peer_id for peer_id, label in presumed_peers(known, now).items()}
     chosen: dict[str, Target] = {}
     for peer in known.settings.peers:
         if peer.label not in dropped:
-            chosen.setdefault(peer.label, _configured_target(known, peer))
+            chosen.setdefault(peer.label, _configured_target(known, peer, presumed.get(peer.label)))
     for found in sorted(known.found.values(), key=lambda found: found.label):
         if found.label not in dropped:
             chosen.setdefault(found.label, _found_target(known, found, listing))
@@ -69,14 +71,36 @@ def name_target(known: Knowledge, url: str) -> Target:
     return Target(known.settings.name, authority_of(url), url, Origin.DNS)
 
 
-def _configured_target(known: Knowledge, peer: PeerSettings) -> Target:
+def presumed_peers(known: Knowledge, now: float) -> dict[int, str]:
+    """Return which configured label must be which listed peer although it never answered us.
+
+    Whoever starts to watch during an outage has to be told of it: a dead peer's shards and votes
+    count as lost only where we know whose they are. Only where one peer fits one label.
+    """
+    waiting = {peer.url: peer.label for peer in known.settings.peers if peer.label not in known.written}
+    claimed = known.claimed(now)
+    fitting = {
+        peer_id: {waiting[url] for url in urls_for(uri, peer_id, known.settings) if url in waiting}
+        for peer_id, uri in known.listing(now).items()
+        if peer_id not in claimed and peer_id not in known.found and _was_tried(known, peer_id)
+    }
+    rivals = Counter(label for labels in fitting.values() for label in labels)
+    return {
+        peer_id: label
+        for peer_id, labels in fitting.items()
+        for label in labels
+        if len(labels) == 1 and rivals[label] == 1
+    }
+
+
+def _configured_target(known: Knowledge, peer: PeerSettings, presumed: int | None) -> Target:
     stored = known.written.get(peer.label)
     return Target(
         cluster=known.settings.name,
         label=peer.label,
         url=peer.url,
         origin=Origin.CONFIGURED,
-        peer_id=stored.peer_id if stored is not None else None,
+        peer_id=stored.peer_id if stored is not None else presumed,
         storage_path=peer.storage_path,
     )
 
@@ -110,12 +134,18 @@ def _belongs_here(known: Knowledge, peer: KnownPeer, listing: dict[int, str]) ->
 
 def unwatched(known: Knowledge, now: float) -> tuple[Unwatched, ...]:
     """Return the listed peers that are no target, each with what to do about it."""
-    claimed = known.claimed(now)
+    watched = {*known.claimed(now), *known.found, *presumed_peers(known, now)}
     return tuple(
-        Unwatched(known.settings.name, peer_id, uri, _why_unwatched(known, peer_id))
+        Unwatched(
+            known.settings.name, peer_id, uri, _why_unwatched(known, peer_id), _was_tried(known, peer_id)
+        )
         for peer_id, uri in sorted(known.listing(now).items())
-        if peer_id not in claimed and peer_id not in known.found
+        if peer_id not in watched
     )
+
+
+def _was_tried(known: Knowledge, peer_id: int) -> bool:
+    return not known.settings.discovery.enabled or peer_id in known.refusals
 
 
 def _why_unwatched(known: Knowledge, peer_id: int) -> str:

@@ -56,6 +56,7 @@ class Unwatched:
     peer_id: int
     uri: str
     reason: str
+    tried: bool  # False: discovery has not got to it yet, so it may be a target in a moment
 
 
 class TroubleKind(StrEnum):
