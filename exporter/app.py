@@ -59,6 +59,8 @@ class Daemon:
         """Run until SIGTERM, SIGINT or `stop`. Raises StateError or OSError where it cannot start."""
         async with AsyncExitStack() as stack:
             stack.callback(self._reader.shutdown, wait=False, cancel_futures=True)
+            self._handle_signals(stack)
+            await self._reloading.acquire()  # a reload asked for during the start waits for its end
             state = await self._open_state(stack)
             remembered = await asyncio.to_thread(state.known_peers) if state else ()
             self.fleet = Fleet(
@@ -67,7 +69,6 @@ class Daemon:
             self._server = self._web()
             await self._server.start()
             stack.push_async_callback(self._server.stop)
-            self._handle_signals(stack)
             self._post_reload()
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(self._press.run(self.fleet.derive))]
@@ -75,6 +76,7 @@ class Daemon:
                 if state is not None:
                     running.append(tasks.create_task(PeerMemory(state=state, fleet=self.fleet).run()))
                 await self.fleet.exchange(self.fleet.build(self.settings.clusters))
+                self._reloading.release()
                 log.info("daemon.started", version=__version__, addresses=self.addresses)
                 if on_started is not None:
                     await on_started(self)

@@ -46,8 +46,7 @@ class PeerMemory:
         if not requests:
             return
         for request in requests:
-            watch = self._fleet.watches.get(request.cluster)
-            forgotten = watch is not None and watch.roster.forget(request.label)
+            forgotten = self._fleet.forget(request.cluster, request.label)
             log.info(
                 "peer.forgotten", qdrant_cluster=request.cluster, peer=request.label, was_watched=forgotten
             )

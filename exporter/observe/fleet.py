@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from exporter.board import Board
@@ -37,6 +36,9 @@ class Fleet:
         self._watches: dict[str, ClusterWatch] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._failed: asyncio.Future[None] | None = None
+        self._exchanging = asyncio.Lock()
+        self._is_over = False
+        self._was_ready = False
 
     @property
     def watches(self) -> Mapping[str, ClusterWatch]:
@@ -45,24 +47,45 @@ class Fleet:
 
     @property
     def ready(self) -> bool:
-        """Every target of every cluster was polled once, in success or failure."""
-        return all(watch.first_round_ended for watch in self._watches.values())
+        """Every target was polled once, in success or failure. True stays true.
+
+        A reload or a peer that joins and hangs must not take the monitor out of service.
+        """
+        if not self._was_ready:
+            watches = self._watches.values()
+            self._was_ready = bool(watches) and all(watch.first_round_ended for watch in watches)
+        return self._was_ready
 
     def build(self, clusters: Sequence[ClusterSettings]) -> dict[str, ClusterWatch]:
         """Build what these settings ask for, without starting it; an unchanged cluster stays as it is."""
         return {settings.name: self._kept(settings) or self._built(settings) for settings in clusters}
 
     async def exchange(self, wanted: Mapping[str, ClusterWatch]) -> None:
-        """Put these clusters in force: stop what is not among them, start what is new."""
-        for name, watch in list(self._watches.items()):
-            if wanted.get(name) is not watch:
-                await self._stop(name)
-                self._board.forget(name)
-        started = {name: watch for name, watch in wanted.items() if name not in self._watches}
-        self._watches = dict(wanted)
-        for name, watch in started.items():
-            self._tasks[name] = asyncio.create_task(watch.run(), name=f"watch {name}")
-            self._tasks[name].add_done_callback(self._ended)
+        """Put these clusters in force: stop what is not among them, start what is new.
+
+        Does nothing once `run` has ended: nobody would stop what it started.
+        """
+        async with self._exchanging:
+            if self._is_over:
+                return
+            for name, watch in list(self._watches.items()):
+                if wanted.get(name) is not watch:
+                    await self._stop(name)
+                    self._board.forget(name)
+            started = {name: watch for name, watch in wanted.items() if name not in self._watches}
+            self._watches = dict(wanted)
+            for name, watch in started.items():
+                self._tasks[name] = asyncio.create_task(watch.run(), name=f"watch {name}")
+                self._tasks[name].add_done_callback(self._ended)
+
+    def forget(self, cluster: str, label: str) -> bool:
+        """Drop a peer that was found. False: no such among those watched now, or configured."""
+        # Also of a cluster that is not in force: the reload that brings it back starts from these.
+        self._remembered = tuple(
+            peer for peer in self._remembered if (peer.cluster, peer.label) != (cluster, label)
+        )
+        watch = self._watches.get(cluster)
+        return watch is not None and watch.roster.forget(label)
 
     async def run(self) -> None:
         """Wait until a cluster's watch ends by itself, which only a bug makes it do, and raise that."""
@@ -70,8 +93,10 @@ class Fleet:
         try:
             await self._failed
         finally:
-            for name in list(self._watches):
-                await self._stop(name)
+            async with self._exchanging:
+                self._is_over = True
+                for name in list(self._watches):
+                    await self._stop(name)
 
     async def derive(self) -> None:
         """Derive every cluster from what the Board knows now."""
@@ -80,13 +105,13 @@ class Fleet:
             await watch.derive(view)
 
     async def _stop(self, name: str) -> None:
-        del self._watches[name]
-        task = self._tasks.pop(name, None)
-        if task is not None:
-            task.remove_done_callback(self._ended)
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        watch = self._watches.pop(name)
+        others = (peer for peer in self._remembered if peer.cluster != name)
+        self._remembered = (*others, *watch.roster.known_peers())
+        task = self._tasks.pop(name)
+        task.remove_done_callback(self._ended)
+        task.cancel()
+        await asyncio.wait({task})  # unlike `await task`, tells its cancellation from our own
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         failure = None if task.cancelled() else task.exception()
@@ -110,7 +135,7 @@ class Fleet:
         )
 
     def _remembered_of(self, settings: ClusterSettings) -> tuple[KnownPeer, ...]:
-        """What the state directory knew at start, and since then what the cluster's watch knows."""
+        """What the cluster's watch knows; without one, what its last watch knew, or the state directory."""
         watch = self._watches.get(settings.name)
         peers = watch.roster.known_peers() if watch is not None else self._remembered
         return tuple(peer for peer in peers if peer.cluster == settings.name)

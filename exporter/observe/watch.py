@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from exporter.board import Board, BoardView
 from exporter.clock import Clock
 from exporter.config.clusters import ClusterSettings
+from exporter.errors import SourceError
 from exporter.logs import get_logger
 from exporter.model import Observation
 from exporter.observe.derived.deriver import ClusterDeriver, Derived, Selection
@@ -22,6 +22,9 @@ from exporter.observe.sources import cluster as cluster_source
 from exporter.observe.sources.cluster import ClusterSeen
 
 log = get_logger()
+
+# A balancer in turn over five peers shows the first one again at the sixth connection. 1 ms each.
+KNOCKS = 6
 
 
 class ClusterWatch:
@@ -47,11 +50,15 @@ class ClusterWatch:
                 selects=settings.collections.selects,
                 cap=settings.collections.cap,
                 expected=settings.collections.expected,
+                aliases_watched="aliases" not in settings.poll.disabled_sources,
             ),
         )
         self._polled: dict[str, Polled] = {}
         self._answers: dict[str, ClusterAnswer] = {}
         self._told: frozenset[Trouble] = frozenset()
+        self._told_unwatched: frozenset[int] = frozenset()
+        self._closed = False
+        self._broken = ""  # the last derivation's failure, told once
         self.derived = Derived()
 
     async def run(self) -> None:
@@ -68,6 +75,7 @@ class ClusterWatch:
     async def look_once(self) -> None:
         """Poll every target once, whom the cluster lists too, then what needs their answers."""
         await self.roster.refresh_dns()
+        await asyncio.gather(*(self._knock(target) for target in self.roster.targets()))
         await self.roster.try_candidates(self._ask)
         polled: set[str] = set()
         # a first round finds peers that a second one has to poll; a third would find no new ones
@@ -85,12 +93,16 @@ class ClusterWatch:
     async def derive(self, view: BoardView) -> None:
         """Derive the cluster from what the Board knows and put it there."""
         watched = {target.label: target.peer_id for target in self.roster.targets()}
-        self.derived = await self._off_loop(self._deriver.derive, view, watched)
+        derived = await self._off_loop(self._deriver.derive, view, watched)
+        if self._closed:  # meanwhile the cluster was dropped: the Board must not hear of it again
+            return
+        self.derived = derived
         troubles = tuple(trouble_readings(self.settings.name, self.roster.troubles()))
         self._board.derive(self.settings.name, {**self.derived.blocks, "troubles": troubles})
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, and derive no more."""
+        self._closed = True
         for label in list(self._polled):
             await self._drop(label)
 
@@ -162,8 +174,7 @@ class ClusterWatch:
         self._answers.pop(label, None)
         if one.task is not None:
             one.task.cancel()
-            with suppress(asyncio.CancelledError):
-                await one.task
+            await asyncio.wait({one.task})  # unlike `await one.task`, tells its cancellation from our own
         await one.gateway.close()
         log.info("peer.dropped", qdrant_cluster=self.settings.name, peer=label)
 
@@ -179,6 +190,7 @@ class ClusterWatch:
             elif source == "telemetry" and label in self._answers:
                 self.roster.hear(label, self._answers[label], observation.seen.process_id)
             self._tell_troubles()
+            self._tell_unwatched()
 
         return heard
 
@@ -193,6 +205,27 @@ class ClusterWatch:
                 error=trouble.text,
             )
         self._told = troubles
+
+    def _tell_unwatched(self) -> None:
+        unwatched = {one.peer_id: one for one in self.roster.unwatched() if one.tried}
+        for peer_id in unwatched.keys() - self._told_unwatched:
+            log.warning(
+                "peer.unwatched",
+                qdrant_cluster=self.settings.name,
+                peer_id=peer_id,
+                uri=unwatched[peer_id].uri,
+                reason=unwatched[peer_id].reason,
+            )
+        self._told_unwatched = frozenset(unwatched)
+
+    async def _knock(self, target: Target) -> None:
+        """Ask a target who it is some times over: what time tells the daemon, one look must be told now."""
+        for _ in range(KNOCKS):
+            try:
+                answer = await self._ask(target)
+            except SourceError:
+                return  # its poll will say why
+            self.roster.hear(target.label, answer, None)
 
     async def _ask(self, target: Target) -> ClusterAnswer:
         """Ask GET /cluster where a peer may be, over a connection of its own."""
