@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import io
 import os
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, TypeVar
 
 import typer
 
@@ -24,6 +25,9 @@ T = TypeVar("T")
 EXIT_FAILED = 1
 EXIT_BAD_CONFIGURATION = 2
 
+# A collection's name has up to 255 characters, each up to 10 wide where it is escaped; the rest is numbers.
+WIDTH_WITHOUT_TERMINAL = 4_000
+
 app = typer.Typer(
     name="qdrant-exporter",
     help="Watches a Qdrant deployment and tells Prometheus the truth about it.",
@@ -38,6 +42,9 @@ app.add_typer(peers, name="peers")
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        # a collection's name that the terminal's encoding lacks must not end the verb
+        _rewrite(stream, errors="backslashreplace")
     app()
 
 
@@ -113,7 +120,10 @@ def once(
     ] = "table",
     flags: dict[str, Any],
 ) -> None:
-    """Poll everything once and show it. Exit code 1: a peer is down; 3: a part failed."""
+    """Poll everything once and show it.
+
+    Exit code 1: a peer is down. 3: a part failed, or a peer of the cluster is not watched.
+    """
     from rich.console import Console
 
     from exporter.once import Output
@@ -124,7 +134,11 @@ def once(
     if flags["log.level"] is None:
         flags["log.level"] = "error"  # what failed stands in the table
     settings, _ = _start(flags)
-    raise typer.Exit(_run(look_once(settings, Output(output), Console())))
+    if output == Output.PROMETHEUS:
+        _rewrite(sys.stdout, encoding="utf-8")  # the format's own, whatever the terminal's is
+    # a pipe has no width: what is read by a program stays one line an entry
+    width = None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL
+    raise typer.Exit(_run(look_once(settings, Output(output), Console(width=width))))
 
 
 @app.command()
@@ -226,6 +240,11 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         _fail(str(error), EXIT_BAD_CONFIGURATION)
     except (ExporterError, OSError) as error:
         _fail(str(error), EXIT_FAILED)
+
+
+def _rewrite(stream: TextIO, *, encoding: str | None = None, errors: str | None = None) -> None:
+    if isinstance(stream, io.TextIOWrapper):  # not so where a caller of ours put something else in place
+        stream.reconfigure(encoding=encoding, errors=errors)
 
 
 def _needs_engine() -> None:

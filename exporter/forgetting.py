@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 from exporter.clock import Clock
-from exporter.state import State
+from exporter.errors import StateError
+from exporter.state import DATABASE_NAME, State
 
 # A daemon looks once a second; a busy one gets two more.
 WAIT_SECONDS = 3.0
@@ -15,6 +16,8 @@ LOOK_SECONDS = 0.1
 
 def forget_peer(directory: Path, cluster: str, peer: str, *, clock: Clock) -> str:
     """Forget a peer and return what came of it. Raises StateError where it is not known."""
+    if not (directory / DATABASE_NAME).exists():  # opening would make one, and own it
+        raise StateError(f"no daemon has kept its state in {directory}: give the --state.dir of the daemon")
     state = State.open(directory, clock=clock)
     try:
         number = state.request_forget(cluster, peer)

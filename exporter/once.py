@@ -24,7 +24,7 @@ from exporter.observe.derived.collections import LAG, POINTS, SHARDS
 from exporter.observe.derived.replicas import LIVE, STATE
 from exporter.observe.fleet import Fleet
 from exporter.observe.watch import ClusterWatch
-from exporter.state import KnownPeer, State
+from exporter.state import DATABASE_NAME, KnownPeer, State
 from exporter.status import failing_sources, note_on, status, status_in_force, total_of, value_of
 
 EXIT_GOOD = 0
@@ -48,7 +48,8 @@ class Output(StrEnum):
 async def once(settings: Settings, output: Output, console: Console) -> int:
     """Poll every peer once, print what was learnt and return the exit code.
 
-    1: a peer is down. 3: a source failed, or the addresses given do not make one cluster each.
+    1: a peer is down. 3: a source failed, a peer is not watched, or the addresses given do not make
+    one cluster each.
     """
     clock = SystemClock()
     board = Board(clock=clock)
@@ -75,9 +76,11 @@ async def once(settings: Settings, output: Output, console: Console) -> int:
 
 def _remembered(settings: Settings, clock: SystemClock) -> tuple[KnownPeer, ...]:
     """Peers that a daemon with this state directory knows: a dead one is shown, not overlooked."""
-    if settings.state.dir is None:
+    directory = settings.state.dir
+    # a look leaves no trace: a directory made by another user would keep the daemon out
+    if directory is None or not (directory / DATABASE_NAME).exists():
         return ()
-    state = State.open(settings.state.dir, clock=clock)
+    state = State.open(directory, clock=clock)
     try:
         return state.known_peers()
     finally:
@@ -89,7 +92,7 @@ def exit_code(watches: Iterable[ClusterWatch]) -> int:
     watches = list(watches)
     if any(not poller.up for watch in watches for poller in watch.pollers().values()):
         return EXIT_PEER_DOWN
-    if any(failing_sources(watch.pollers()) or watch.roster.troubles() for watch in watches):
+    if any(complaints(watch) for watch in watches):
         return EXIT_PARTLY_FAILED
     return EXIT_GOOD
 
@@ -100,7 +103,7 @@ def _show(watches: dict[str, ClusterWatch], board: Board, output: Output, consol
         page = Renderer(clock=SystemClock()).render(view.blocks(), OwnMetrics(version=__version__).text())
         console.out(page.plain.decode(), end="", highlight=False)
     elif output is Output.JSON:
-        console.out(json.dumps(status(watches, view), indent=2, ensure_ascii=False), highlight=False)
+        console.out(json.dumps(status(watches, view), indent=2), highlight=False)
     else:
         for watch in watches.values():
             _show_cluster(watch, view, console)
@@ -115,7 +118,7 @@ def _show_cluster(watch: ClusterWatch, view: BoardView, console: Console) -> Non
     for label, poller in watch.pollers().items():
         up = Text("yes", "green") if poller.up else Text("no", "bold red")
         known = view.of_cluster(name, "telemetry").get(label)
-        version = known.seen.version_text if known else ""
+        version = Text(known.seen.version_text if known else "")
         failed = ", ".join(source for peer, source, _ in failing if peer == label)
         peers.add_row(Text(label), up, version, failed if poller.up else Text(note_on(poller, None)))
     console.print(peers)
@@ -124,7 +127,7 @@ def _show_cluster(watch: ClusterWatch, view: BoardView, console: Console) -> Non
     elif watch.derived.collections_known == 0:
         console.print("no collections")
     for line in complaints(watch):
-        console.print(Text(line, "yellow"))
+        console.print(Text(printable(line), "yellow"))
 
 
 def _collections_table(watch: ClusterWatch) -> Table:
@@ -144,9 +147,9 @@ def _collections_table(watch: ClusterWatch) -> Table:
     return table
 
 
-def printable(name: str) -> str:
-    """Return a collection's name on one line: a newline in it must not break the table."""
-    return name if name.isprintable() else repr(name)[1:-1]
+def printable(text: str) -> str:
+    """Return what a server said on one line: no newline breaks the table, no escape moves the cursor."""
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def _count(value: float | None) -> str:
