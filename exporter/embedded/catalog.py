@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from exporter.clock import Clock
-from exporter.embedded.collection_config import check_name, created, patched
+from exporter.embedded.collection_config import check_name, created, index_schema, patched
 from exporter.embedded.refusals import RefusalError, bad_body, no_collection, wrong_input
 from exporter.embedded.shard import Pacing, Shard
 
@@ -40,7 +40,6 @@ class StoredCollection(msgspec.Struct):
 class StoredServer(msgspec.Struct):
     """The server's own file."""
 
-    server_id: str
     peer_id: int
     aliases: dict[str, str]
 
@@ -78,7 +77,7 @@ class Catalog:
     def __init__(self, *, folder: Path, pacing: Pacing, clock: Clock) -> None:
         self.collections: dict[str, Collection] = {}
         self.aliases: dict[str, str] = {}  # alias to collection
-        self.server_id = str(uuid.uuid4())
+        self.process_id = str(uuid.uuid4())  # new at every start: how a restart is told
         # no secret: it only tells one server from another
         self.peer_id = random.randrange(1, LARGEST_PEER_ID)  # noqa: S311
         self._folder = folder
@@ -91,8 +90,7 @@ class Catalog:
         own_file = self._folder / "server.json"
         if own_file.exists():
             stored = msgspec.json.decode(own_file.read_bytes(), type=StoredServer)
-            self.server_id, self.peer_id = stored.server_id, stored.peer_id
-            self.aliases = stored.aliases
+            self.peer_id, self.aliases = stored.peer_id, stored.aliases
         for path in sorted((self._folder / "collections").glob("*/collection.json")):
             held = msgspec.json.decode(path.read_bytes(), type=StoredCollection)
             shard = await self._open(held.name, path.parent, held.config, held.fields)
@@ -159,11 +157,7 @@ class Catalog:
             raise bad_body("missing field `field_name`")
         if not isinstance(schema, str | dict):
             raise bad_body("missing field `field_schema`")
-        collection.fields[field_name] = (
-            {"data_type": schema}
-            if isinstance(schema, str)
-            else {"data_type": schema.get("type"), "params": schema}
-        )
+        collection.fields[field_name] = index_schema(schema)
         argument = {"field_name": field_name, "field_schema": schema}
         result = await collection.shard.write("create_index", argument, wait=wait)
         self._store(collection)
@@ -215,5 +209,5 @@ class Catalog:
 
     def _store_own(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        held = StoredServer(self.server_id, self.peer_id, self.aliases)
+        held = StoredServer(self.peer_id, self.aliases)
         (self._folder / "server.json").write_bytes(msgspec.json.encode(held))

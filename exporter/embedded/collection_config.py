@@ -43,6 +43,13 @@ DEFAULT_OPTIMIZERS: Document = {
     "max_optimization_threads": None,
     "prevent_unoptimized": None,
 }
+# What a payload index shows of what it was not asked to be, by type; other types show nothing.
+DEFAULT_INDEX_PARAMS: dict[str, Document] = {
+    "integer": {"lookup": None, "range": None, "is_principal": None},
+    "float": {"is_principal": None},
+    "datetime": {"is_principal": None},
+    "text": {"tokenizer": "word"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +134,14 @@ def dense_vectors(config: Mapping[str, Any]) -> tuple[DenseVector, ...]:
         )
         for name, params in named.items()
     )
+
+
+def index_schema(asked: str | Document) -> Document:
+    """Return a payload index as it is shown: its type, and parameters where some were given."""
+    if isinstance(asked, str):
+        return {"data_type": asked}
+    kind = str(asked.get("type"))
+    return {"data_type": kind, "params": DEFAULT_INDEX_PARAMS.get(kind, {}) | asked}
 
 
 def sparse_names(config: Mapping[str, Any]) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ class SegmentFiles(msgspec.Struct, frozen=True):
     config: dict[str, Any]  # segment.json's: storage and index of each vector
     appendable: bool
     slots: int  # points it has room for: the live and the deleted ones
-    deleted_points: int  # of a sealed segment; an appendable one does not keep a count
+    deleted_points: int  # of the only appendable segment 0: it does not keep a count
     missing_vectors: dict[str, int]  # slots without that vector
     indexed_vectors: dict[str, int]
     payload_bytes: int  # blocks in use

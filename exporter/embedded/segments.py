@@ -6,14 +6,40 @@ Formats as qdrant-edge-py 0.9.0 writes them, after a flush. Nothing is written h
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from exporter.embedded.messages import SegmentFiles
 
 VERSION_BYTES = 8  # the version of one slot, in *id_tracker.versions
 SEALED_FLAGS_HEADER_BYTES = 8  # a magic word before the bits of a sealed storage's deleted.dat
 SECOND_FLAGS_FILE = 1  # in status.dat: which of the two flag files is in force
+# A log of points that came and went, in mutable_id_tracker.mappings: one byte says what, then the id,
+# a number or a UUID, and of one that came its slot.
+ID_BYTES = {1: 8, 2: 16, 3: 8, 4: 16}
+ARRIVALS = frozenset({1, 2})
+SLOT_BYTES = 4
+
+
+def read_segments(folders: Iterable[Path]) -> list[SegmentFiles]:
+    """Read all segments of a shard. Raises OSError or ValueError where the engine wrote them otherwise.
+
+    Points of one appendable segment are what the others do not hold; of several, as a rebuild below the
+    indexing threshold leaves them, each one's log has to be read through.
+    """
+    folders = list(folders)
+    segments = [read_segment(folder) for folder in folders]
+    if sum(segment.appendable for segment in segments) < 2:
+        return segments
+    return [
+        msgspec.structs.replace(segment, deleted_points=segment.slots - _logged_points(folder))
+        if segment.appendable
+        else segment
+        for folder, segment in zip(folders, segments, strict=True)
+    ]
 
 
 def read_segment(folder: Path) -> SegmentFiles:
@@ -45,6 +71,22 @@ def read_segment(folder: Path) -> SegmentFiles:
 
 def _part(folder: Path, part: str, name: str) -> Path:
     return folder / (f"{part}-{name}" if name else part)
+
+
+def _logged_points(folder: Path) -> int:
+    path = folder / "mutable_id_tracker.mappings"
+    log = path.read_bytes() if path.exists() else b""  # absent until the first flush with points
+    held: set[bytes] = set()
+    at = 0
+    while at < len(log):
+        kind, begin = log[at], at + 1
+        at = begin + ID_BYTES[kind]
+        if kind in ARRIVALS:
+            held.add(log[begin:at])
+            at += SLOT_BYTES
+        else:
+            held.discard(log[begin:at])
+    return len(held)
 
 
 def _size(path: Path) -> int:

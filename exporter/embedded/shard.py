@@ -221,6 +221,8 @@ class Shard:
 
     def _optimizing_due_seconds(self) -> float | None:
         """The monotonic time at which to optimize; None when there is nothing to do."""
+        if self.config["optimizer_config"]["max_optimization_threads"] == 0:
+            return None  # switched off: work is planned, and waits for a PATCH
         if self._replan:
             return 0.0  # long ago
         if not (self._awake and self.pending):

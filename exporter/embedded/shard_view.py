@@ -39,10 +39,12 @@ class SegmentView:
         return self.slots - self.files.missing_vectors.get(name, 0)
 
     def raw_bytes(self, vector: DenseVector) -> int:
-        """Bytes that the live points' vectors of one name take: points × dimension × element size."""
-        if self.slots == 0:
-            return 0
-        return self.live_points * self.vectors(vector.name) // self.slots * vector.bytes_each
+        """Bytes of all vectors of one name, which those of deleted points are until a vacuum."""
+        return self.vectors(vector.name) * vector.bytes_each
+
+    def live_bytes(self, vector: DenseVector) -> int:
+        """The live points' part of `raw_bytes`."""
+        return self.raw_bytes(vector) * self.live_points // self.slots if self.slots else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +63,17 @@ class Plan:
 def segment_views(survey: Survey, counts: Counts) -> tuple[SegmentView, ...]:
     """Return the segments as of `counts`, which may be newer than the survey.
 
-    The engine keeps one appendable segment: whatever the sealed ones do not hold is in it.
+    What came since is in the smallest appendable segment: it holds whatever the others do not.
     """
-    sealed = sum(one.slots - one.deleted_points for one in survey.segments if not one.appendable)
+    appendable = [files for files in survey.segments if files.appendable]
+    growing = min(appendable, key=lambda files: files.slots, default=None)
+    settled = sum(one.slots - one.deleted_points for one in survey.segments if one is not growing)
     views = []
     for files in survey.segments:
-        if not files.appendable:
+        if files is not growing:
             views.append(SegmentView(files, files.slots - files.deleted_points, files.slots))
             continue
-        live = max(0, counts.points - sealed)
+        live = max(0, counts.points - settled)
         grown = max(0, counts.points - survey.counts.points)
         views.append(SegmentView(files, live, max(live, files.slots + grown)))
     return tuple(views)
@@ -133,7 +137,7 @@ def excluded_by_indexed_only(segments: Iterable[SegmentView], config: Mapping[st
         vector.name: sum(
             segment.live_points
             for segment in segments
-            if segment.is_plain(vector.name) and segment.raw_bytes(vector) > largest * KIB
+            if segment.is_plain(vector.name) and segment.live_bytes(vector) > largest * KIB
         )
         for vector in dense_vectors(config)
     }

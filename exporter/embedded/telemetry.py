@@ -39,7 +39,7 @@ class TelemetryPage:
     def build(self, level: int) -> dict[str, Any]:
         """Return the page at one level of detail."""
         page: dict[str, Any] = {
-            "id": self._catalog.server_id,
+            "id": self._catalog.process_id,
             "app": self._app(level),
             "collections": self._collections(level),
             "cluster": {"enabled": False, "resharding_enabled": False},
@@ -150,7 +150,7 @@ def local_shard(collection: Collection, level: int) -> dict[str, Any]:
 
 def vector_bytes(segment: SegmentView, shard: Shard) -> int:
     """Return the bytes of the live points' dense vectors in one segment."""
-    return sum(segment.raw_bytes(vector) for vector in dense_vectors(shard.config))
+    return sum(segment.live_bytes(vector) for vector in dense_vectors(shard.config))
 
 
 def _segment(segment: SegmentView, collection: Collection) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from exporter.embedded.engine_points import (
 )
 from exporter.embedded.messages import LENGTH_BYTES, Command, Counts, Reply, Survey, framed
 from exporter.embedded.refusals import RefusalError
-from exporter.embedded.segments import read_segment
+from exporter.embedded.segments import read_segments
 
 SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
 READING_VERBS = frozenset({"query", "query_batch", "scroll", "count", "retrieve", "facet"})
@@ -162,7 +162,7 @@ class ShardWorker:
     def _survey(self) -> Survey:
         self._held.flush()
         folders = [self._folder / "segments" / uuid for uuid in self._held.snapshot_manifest()]
-        return Survey(self._counts(), [read_segment(folder) for folder in folders])
+        return Survey(self._counts(), read_segments(folders))
 
 
 def _refused(verb: str, error: Exception) -> Reply:

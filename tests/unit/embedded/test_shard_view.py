@@ -52,6 +52,24 @@ def test_indexing_begins_when_the_vectors_reach_the_threshold(points: int, expec
     assert [plan.optimizer for plan in found] == expected
 
 
+def test_vectors_of_deleted_points_weigh_until_a_vacuum() -> None:
+    """64 slots are 4 KB whether or not some of their points are deleted: seen on a real server."""
+    seen = survey(segment("a", 64, deleted=10))
+
+    (plan,) = plans(segment_views(seen, seen.counts), config())
+
+    assert (plan.optimizer, plan.points) == ("indexing", 54)
+
+
+def test_points_that_came_since_the_survey_are_in_the_smallest_appendable_segment() -> None:
+    """A vacuum below the indexing threshold leaves a second appendable one, which stays as it is."""
+    seen = survey(segment("large", 250), segment("small", 10, deleted=1))
+
+    views = segment_views(seen, Counts(points=seen.counts.points + 5))
+
+    assert [(view.live_points, view.slots) for view in views] == [(250, 250), (14, 15)]
+
+
 def test_a_threshold_of_zero_switches_indexing_off() -> None:
     """No number of points is then too many."""
     seen = survey(segment("a", 100_000))
