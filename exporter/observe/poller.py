@@ -110,13 +110,13 @@ class PeerPoller:
     async def _loop(self, source: Source) -> None:
         if source.name not in FIRST_SOURCES:
             await self._telemetry_read.wait()
-        due = self._clock.monotonic()
         while True:
             interval = await self._poll(source)
             self._note_first_round()
-            # the schedule keeps its phase; a poll that overran its interval does not run twice to catch up
-            due = max(due + interval, self._clock.monotonic())
-            await asyncio.sleep(due - self._clock.monotonic())
+            # Beats of the clock, not of our own start: all peers are asked in the same moment, so that
+            # replicas are compared as they were at one time, and one page shows the whole round. A poll
+            # that overran its interval does not run twice to catch up.
+            await asyncio.sleep(interval - self._clock.monotonic() % interval)
 
     def _note_first_round(self) -> None:
         if all(self.records[name].polls for name in FIRST_SOURCES if name in self.records):
