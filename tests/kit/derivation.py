@@ -11,6 +11,7 @@ from exporter.board import Board
 from exporter.model import Fault, FaultKind, Observation, ProducerKey, Reading
 from exporter.observe.derived.deriver import ClusterDeriver, Derived, Selection
 from exporter.observe.sources import cluster, segments, telemetry
+from exporter.observe.sources.remembered import Remembered
 from exporter.qdrant.payloads import Telemetry, result
 from tests.kit.clock import ManualClock
 from tests.kit.recordings import RECORDINGS, recording
@@ -67,11 +68,11 @@ class Deployment:
     def telemetry(self, peer: str, json: Any) -> None:
         """The peer answered telemetry of level 3 with this."""
         told = result(body_of(json), Telemetry, "/telemetry")
-        self.tell(peer, "telemetry", telemetry.read(told, telemetry.DecodedCollections()))
+        self.tell(peer, "telemetry", telemetry.read(told, Remembered(endpoint="/telemetry")))
 
     def segments(self, peer: str, json: Any) -> None:
         """The peer answered telemetry of level 4 with this."""
-        self.tell(peer, "segments", segments.read(body_of(json), {})[0])
+        self.tell(peer, "segments", segments.read(body_of(json), Remembered(endpoint="/telemetry")))
 
     def cluster(self, peer: str, json: Any) -> None:
         """The peer answered GET /cluster with this."""

@@ -13,10 +13,9 @@ from typing import Any
 from exporter.errors import BadPayload
 from exporter.model import MetricSpec
 from exporter.observe.sources.contract import Ask, Learnt, Pace, Reach
+from exporter.observe.sources.remembered import Remembered
 from exporter.observe.sources.telemetry import DUMMY
-from exporter.qdrant.answers import decode
 from exporter.qdrant.payloads import (
-    CollectionName,
     CollectionTelemetry,
     LocalShard,
     OptimizationRun,
@@ -24,7 +23,7 @@ from exporter.qdrant.payloads import (
     Telemetry,
     result,
 )
-from exporter.qdrant.versions import Version, default_indexing_threshold_kb, parse_version
+from exporter.qdrant.versions import default_indexing_threshold_kb, parse_version
 
 PATH = "/telemetry?details_level=4"
 ENDPOINT = PATH  # of its own: slow segments must not open the breaker of level 3
@@ -81,11 +80,11 @@ class SegmentsSource:
     specs: tuple[MetricSpec, ...] = ()
 
     def __init__(self) -> None:
-        self._decoded: dict[int, tuple[str, Mapping[int, ShardSegmentsSeen]]] = {}
+        self._remembered: Remembered[Mapping[int, ShardSegmentsSeen]] = Remembered(endpoint=ENDPOINT)
 
     async def poll(self, ask: Ask) -> Learnt:
         answer = await ask.gateway.get(PATH, endpoint=ENDPOINT, deadline_seconds=ask.deadline_seconds)
-        seen: SegmentsSeen = await ask.off_loop(self._read, answer.body)
+        seen: SegmentsSeen = await ask.off_loop(read, answer.body, self._remembered)
         return Learnt(
             seen,
             faults=tuple(
@@ -94,46 +93,26 @@ class SegmentsSource:
             ),
         )
 
-    def _read(self, body: bytes) -> SegmentsSeen:
-        seen, self._decoded = read(body, self._decoded)
-        return seen
 
+def read(body: bytes, remembered: Remembered[Mapping[int, ShardSegmentsSeen]]) -> SegmentsSeen:
+    """Understand telemetry of level 4 (2 before 1.14).
 
-def read(
-    body: bytes, decoded: Mapping[int, tuple[str, Mapping[int, ShardSegmentsSeen]]]
-) -> tuple[SegmentsSeen, dict[int, tuple[str, Mapping[int, ShardSegmentsSeen]]]]:
-    """Understand telemetry of level 4 (2 before 1.14), given what was decoded last time, by hash.
-
-    Returns what was seen and what to hand in next time. Raises BadPayload when the whole
-    does not read; a collection that does not is named in `unreadable`.
+    Raises BadPayload when the whole does not read; a collection that does not is named in `unreadable`.
     """
     telemetry = result(body, Telemetry, ENDPOINT)
-    version = parse_version(telemetry.app.version)
-    kept: dict[int, tuple[str, Mapping[int, ShardSegmentsSeen]]] = {}
-    unreadable: list[str] = []
-    for raw in telemetry.collections.collections:
-        key = hash(bytes(raw))
-        try:
-            kept[key] = decoded[key] if key in decoded else _read_collection(raw, version)
-        except BadPayload:
-            unreadable.append(_name_of(raw))
-    shards = dict(kept.values())
-    return SegmentsSeen(telemetry.id, shards, tuple(unreadable)), kept
+    default_kb = default_indexing_threshold_kb(parse_version(telemetry.app.version))
+
+    def understand(told: CollectionTelemetry) -> Mapping[int, ShardSegmentsSeen]:
+        threshold_kb = told.config.optimizer_config.indexing_threshold
+        return read_collection(told, default_kb if threshold_kb is None else threshold_kb)
+
+    shards, unreadable = remembered.understood(telemetry.collections.collections, telemetry.id, understand)
+    return SegmentsSeen(telemetry.id, shards, unreadable)
 
 
-def _name_of(raw: Any) -> str:
-    try:
-        return decode(raw, CollectionName, ENDPOINT).id
-    except BadPayload:
-        return "?"
-
-
-def _read_collection(raw: Any, version: Version | None) -> tuple[str, Mapping[int, ShardSegmentsSeen]]:
-    told = decode(raw, CollectionTelemetry, ENDPOINT)
-    threshold_kb = told.config.optimizer_config.indexing_threshold
-    if threshold_kb is None:
-        threshold_kb = default_indexing_threshold_kb(version)
-    return told.id, {
+def read_collection(told: CollectionTelemetry, threshold_kb: int) -> Mapping[int, ShardSegmentsSeen]:
+    """Understand the loaded local shards of one collection, by shard id."""
+    return {
         shard.id: read_shard(shard.local, threshold_kb)
         for shard in told.shards or ()
         if shard.local is not None and shard.local.variant_name != DUMMY and shard.local.segments is not None

@@ -15,9 +15,8 @@ from exporter.errors import BadPayload
 from exporter.model import Evidence, Kind, MetricSpec, Reading
 from exporter.observe.sources import traffic
 from exporter.observe.sources.contract import PEER_LABELS, Ask, Learnt, Pace, Reach, peer_gauge
-from exporter.qdrant.answers import decode
+from exporter.observe.sources.remembered import Remembered
 from exporter.qdrant.payloads import (
-    CollectionName,
     CollectionTelemetry,
     LocalShard,
     PeerConsensus,
@@ -143,7 +142,7 @@ class TelemetrySource:
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self._decoded = DecodedCollections()
+        self._remembered: Remembered[CollectionSeen] = Remembered(endpoint=ENDPOINT)
 
     async def poll(self, ask: Ask) -> Learnt:
         answer = await ask.gateway.get(PATH, endpoint=ENDPOINT, deadline_seconds=ask.deadline_seconds)
@@ -152,7 +151,7 @@ class TelemetrySource:
 
     def _read(self, body: bytes, cluster: str, peer: str) -> Learnt:
         telemetry = result(body, Telemetry, ENDPOINT)
-        seen = read(telemetry, self._decoded)
+        seen = read(telemetry, self._remembered)
         faults = tuple(
             BadPayload(ENDPOINT, f"collection {name!r} does not read as expected").fault()
             for name in seen.unreadable
@@ -160,48 +159,13 @@ class TelemetrySource:
         return Learnt(seen, tuple(readings(telemetry, seen, cluster, peer)), faults)
 
 
-class DecodedCollections:
-    """Collections as last decoded, by their bytes: one that did not change is not decoded again.
-
-    Most collections of a large deployment are idle from one poll to the next; a hash
-    of their bytes costs a fiftieth of decoding them.
-    """
-
-    def __init__(self) -> None:
-        self._by_hash: dict[int, CollectionSeen] = {}
-
-    def read(self, raws: list[Any]) -> tuple[dict[str, CollectionSeen], tuple[str, ...]]:
-        """Return the collections by name, and the names of those that did not fit."""
-        kept: dict[int, CollectionSeen] = {}
-        collections: dict[str, CollectionSeen] = {}
-        unreadable: list[str] = []
-        for raw in raws:
-            key = hash(bytes(raw))
-            seen = self._by_hash.get(key)
-            if seen is None:
-                try:
-                    seen = read_collection(decode(raw, CollectionTelemetry, ENDPOINT))
-                except BadPayload:
-                    unreadable.append(_name_of(raw))
-                    continue
-            kept[key] = seen
-            collections[seen.name] = seen
-        self._by_hash = kept
-        return collections, tuple(unreadable)
-
-
-def _name_of(raw: Any) -> str:
-    try:
-        return decode(raw, CollectionName, ENDPOINT).id
-    except BadPayload:
-        return "?"
-
-
-def read(telemetry: Telemetry, decoded: DecodedCollections) -> TelemetrySeen:
+def read(telemetry: Telemetry, remembered: Remembered[CollectionSeen]) -> TelemetrySeen:
     """Understand one peer's telemetry, level 2 (before 1.14) or 3."""
     cluster = telemetry.cluster
     status = cluster.status if cluster else None
-    collections, unreadable = decoded.read(telemetry.collections.collections)
+    collections, unreadable = remembered.understood(
+        telemetry.collections.collections, telemetry.id, read_collection
+    )
     snapshots = telemetry.collections.snapshots
     metadata = (cluster.peer_metadata or {}) if cluster else {}
     return TelemetrySeen(

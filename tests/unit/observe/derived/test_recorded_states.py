@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from exporter.observe.sources.aliases import read
-from exporter.observe.sources.telemetry import DecodedCollections
+from exporter.observe.sources.remembered import Remembered
 from exporter.observe.sources.telemetry import read as read_telemetry
 from exporter.qdrant.payloads import Telemetry, result
 from tests.kit.derivation import PEER_IDS, Deployment, single, three
@@ -453,7 +453,9 @@ def test_a_number_that_no_server_counts_costs_its_collection_and_nothing_else(nu
     body = json.dumps(told).replace('"num_points": "?"', f'"num_points": {json.dumps(number)}')
     telemetry_told = result(body.encode(), Telemetry, "/telemetry")
 
-    deployment.tell("qdrant:6333", "telemetry", read_telemetry(telemetry_told, DecodedCollections()))
+    deployment.tell(
+        "qdrant:6333", "telemetry", read_telemetry(telemetry_told, Remembered(endpoint="/telemetry"))
+    )
 
     readings = deployment.readings()
     assert "collection_points{collection=docs}" not in readings
