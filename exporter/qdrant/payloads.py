@@ -20,6 +20,10 @@ T = TypeVar("T")
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
+# The default of a part that is read by itself: no bytes at all.
+NOTHING = Raw()
+
+
 class Payload(Struct, frozen=True, gc=False):
     """A view that holds no cycles, so the collector need not track it."""
 
@@ -47,7 +51,7 @@ class App(Payload, frozen=True):
     version: str
     startup: str = ""
     features: Features = Features()
-    system: System = System()
+    system: Raw = NOTHING
 
 
 class RunningSnapshots(Payload, frozen=True):
@@ -58,12 +62,11 @@ class RunningSnapshots(Payload, frozen=True):
 class Collections(Payload, frozen=True):
     number_of_collections: Count = 0
     collections: list[Raw] = []
-    snapshots: list[RunningSnapshots] | None = None
+    snapshots: Raw = NOTHING
 
 
 class ConsensusThread(Payload, frozen=True):
     consensus_thread_status: str = ""
-    err: str | None = None
 
 
 class PeerConsensus(Payload, frozen=True):
@@ -82,7 +85,7 @@ class PeerMetadata(Payload, frozen=True):
 class ClusterTelemetry(Payload, frozen=True):
     enabled: bool = False
     status: PeerConsensus | None = None
-    peer_metadata: dict[str, PeerMetadata] | None = None
+    peer_metadata: Raw = NOTHING
 
 
 class RequestStatistics(Payload, frozen=True):
@@ -121,15 +124,15 @@ class QuotaTelemetry(Payload, frozen=True):
 
 
 class Telemetry(Payload, frozen=True):
-    """GET /telemetry, levels 2 to 4."""
+    """GET /telemetry, levels 2 to 4. Parts stay raw: one that does not read costs itself."""
 
     id: str
     app: App
     collections: Collections
     cluster: ClusterTelemetry | None = None
-    requests: Requests | None = None
-    memory: Memory | None = None
-    quota: QuotaTelemetry | None = None
+    requests: Raw = NOTHING
+    memory: Raw = NOTHING
+    quota: Raw = NOTHING
 
 
 class OptimizerConfig(Payload, frozen=True):
@@ -165,7 +168,7 @@ class Optimizations(Payload, frozen=True):
 
 class PayloadIndex(Payload, frozen=True):
     data_type: str
-    points: Count = 0
+    points: Count | None = None
 
 
 class VectorCounts(Payload, frozen=True):
@@ -173,9 +176,7 @@ class VectorCounts(Payload, frozen=True):
 
 
 class SegmentInfo(Payload, frozen=True):
-    segment_type: str
     num_points: Count
-    num_vectors: Count = 0
     num_indexed_vectors: Count = 0
     num_deleted_vectors: Count = 0  # deleted points, whatever the name says
     vectors_size_bytes: Count = 0
@@ -259,7 +260,7 @@ class ClusterStatus(Payload, frozen=True):
 
     status: str
     peer_id: Count | None = None
-    peers: dict[str, PeerAddress] = {}
+    peers: dict[int, PeerAddress] = {}
     raft_info: RaftInfo | None = None
     consensus_thread_status: ConsensusThread | None = None
     message_send_failures: dict[str, SendFailures] = {}
@@ -273,7 +274,6 @@ class CollectionOptimizations(Payload, frozen=True):
     """GET /collections/{collection}/optimizations, since 1.17."""
 
     summary: OptimizationsSummary
-    running: list[Any] = []
 
 
 class Usage(Payload, frozen=True):
@@ -299,7 +299,6 @@ class Aliases(Payload, frozen=True):
 
 
 class Snapshot(Payload, frozen=True):
-    name: str
     size: Count = 0
 
 
@@ -315,7 +314,6 @@ class QuotaUsage(Payload, frozen=True):
     """Whole percent of this node; null where the server cannot measure."""
 
     disk_usage_percent: float | None = None
-    resident_memory_percent: float | None = None
 
 
 class Quotas(Payload, frozen=True):

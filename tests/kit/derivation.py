@@ -68,7 +68,9 @@ class Deployment:
     def telemetry(self, peer: str, json: Any) -> None:
         """The peer answered telemetry of level 3 with this."""
         told = result(body_of(json), Telemetry, "/telemetry")
-        self.tell(peer, "telemetry", telemetry.read(told, Remembered(endpoint="/telemetry")))
+        self.tell(
+            peer, "telemetry", telemetry.read(told, Remembered(endpoint="/telemetry"), telemetry.Parts())
+        )
 
     def segments(self, peer: str, json: Any) -> None:
         """The peer answered telemetry of level 4 with this."""

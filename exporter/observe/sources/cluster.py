@@ -43,7 +43,6 @@ class ClusterSeen:
     pending_operations: int = 0
     is_voter: bool = True
     working: bool = True
-    error: str = ""
     send_failures: Mapping[str, int] = field(default_factory=dict)  # uri -> failed sends in a row
 
 
@@ -71,7 +70,7 @@ def read(body: bytes) -> ClusterSeen:
     return ClusterSeen(
         enabled=True,
         peer_id=status.peer_id,
-        peers={int(peer_id): peer.uri for peer_id, peer in status.peers.items()},
+        peers={peer_id: peer.uri for peer_id, peer in status.peers.items()},
         leader=raft.leader or None,
         role=raft.role,
         term=raft.term,
@@ -79,7 +78,6 @@ def read(body: bytes) -> ClusterSeen:
         pending_operations=raft.pending_operations,
         is_voter=raft.is_voter,
         working=thread is None or thread.consensus_thread_status == "working",
-        error=(thread.err or "") if thread else "",
         send_failures={uri: failures.count for uri, failures in status.message_send_failures.items()},
     )
 

@@ -51,7 +51,6 @@ class ShardSegmentsSeen:
     """The segments of one local shard, summed."""
 
     segments: int
-    points: int
     indexed_vectors: int
     deleted_points: int
     reclaimable_bytes: float
@@ -125,7 +124,6 @@ def read_shard(local: LocalShard, threshold_kb: int) -> ShardSegmentsSeen:
     log = local.optimizations.log if local.optimizations else []
     return ShardSegmentsSeen(
         segments=len(segments),
-        points=sum(segment.info.num_points for segment in segments),
         indexed_vectors=sum(segment.info.num_indexed_vectors for segment in segments),
         deleted_points=sum(segment.info.num_deleted_vectors for segment in segments),
         reclaimable_bytes=sum(reclaimable_bytes(segment) for segment in segments),
@@ -207,9 +205,14 @@ def _outcome(status: Any) -> str | None:
 
 
 def _index_points(segments: Iterable[Segment]) -> dict[tuple[str, str], int]:
+    """Points by (field, type); without those that some segment names and does not count."""
     points: dict[tuple[str, str], int] = {}
+    uncounted: set[tuple[str, str]] = set()
     for segment in segments:
         for field, index in segment.info.index_schema.items():
             key = (field, index.data_type)
-            points[key] = points.get(key, 0) + index.points
-    return points
+            if index.points is None:
+                uncounted.add(key)
+            else:
+                points[key] = points.get(key, 0) + index.points
+    return {key: count for key, count in points.items() if key not in uncounted}

@@ -8,22 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from msgspec import Raw
 
 from exporter.errors import BadPayload
 from exporter.model import Evidence, Kind, MetricSpec, Reading
 from exporter.observe.sources import traffic
 from exporter.observe.sources.contract import PEER_LABELS, Ask, Learnt, Pace, Reach, peer_gauge
 from exporter.observe.sources.remembered import Remembered
+from exporter.qdrant.answers import decode
 from exporter.qdrant.payloads import (
+    NOTHING,
     CollectionTelemetry,
     LocalShard,
+    Memory,
     PeerConsensus,
+    PeerMetadata,
+    QuotaTelemetry,
+    Requests,
+    RunningSnapshots,
+    System,
     Telemetry,
     result,
 )
 from exporter.qdrant.versions import Version, parse_version
+
+T = TypeVar("T")
 
 ENDPOINT = "/telemetry"
 PATH = "/telemetry?details_level=3"
@@ -151,23 +163,45 @@ class TelemetrySource:
 
     def _read(self, body: bytes, cluster: str, peer: str) -> Learnt:
         telemetry = result(body, Telemetry, ENDPOINT)
-        seen = read(telemetry, self._remembered)
-        faults = tuple(
-            BadPayload(ENDPOINT, f"collection {name!r} does not read as expected").fault()
-            for name in seen.unreadable
-        )
-        return Learnt(seen, tuple(readings(telemetry, seen, cluster, peer)), faults)
+        parts = Parts()
+        seen = read(telemetry, self._remembered, parts)
+        told = tuple(readings(telemetry, seen, parts, (cluster, peer)))
+        odd = [f"the part {name!r}" for name in parts.odd] + [
+            f"collection {name!r}" for name in seen.unreadable
+        ]
+        faults = tuple(BadPayload(ENDPOINT, f"{what} does not read as expected").fault() for what in odd)
+        return Learnt(seen, told, faults)
 
 
-def read(telemetry: Telemetry, remembered: Remembered[CollectionSeen]) -> TelemetrySeen:
+class Parts:
+    """Reads the parts of one answer each by itself; `odd` names those that do not read."""
+
+    def __init__(self) -> None:
+        self.odd: list[str] = []
+
+    def read(self, raw: Raw, kind: type[T], name: str) -> T | None:
+        """Return the part, or None where it is missing, null or odd."""
+        if bytes(raw) in (b"", b"null"):
+            return None
+        try:
+            return decode(raw, kind, ENDPOINT)
+        except BadPayload:
+            self.odd.append(name)
+            return None
+
+
+def read(telemetry: Telemetry, remembered: Remembered[CollectionSeen], parts: Parts) -> TelemetrySeen:
     """Understand one peer's telemetry, level 2 (before 1.14) or 3."""
     cluster = telemetry.cluster
     status = cluster.status if cluster else None
     collections, unreadable = remembered.understood(
         telemetry.collections.collections, telemetry.id, read_collection
     )
-    snapshots = telemetry.collections.snapshots
-    metadata = (cluster.peer_metadata or {}) if cluster else {}
+    snapshots = parts.read(telemetry.collections.snapshots, list[RunningSnapshots], "snapshots")
+    metadata = parts.read(
+        cluster.peer_metadata if cluster else NOTHING, dict[int, PeerMetadata], "peer_metadata"
+    )
+    requests = parts.read(telemetry.requests, Requests, "requests")
     return TelemetrySeen(
         process_id=telemetry.id,
         version=parse_version(telemetry.app.version),
@@ -181,8 +215,8 @@ def read(telemetry: Telemetry, remembered: Remembered[CollectionSeen]) -> Teleme
         collections=collections,
         unreadable=unreadable,
         snapshots_running=None if snapshots is None else {one.id: one.running_snapshots for one in snapshots},
-        peer_versions={int(peer): one.version for peer, one in metadata.items() if one.version},
-        traffic=tuple(traffic.read(telemetry.requests)) if telemetry.requests else (),
+        peer_versions={peer: one.version for peer, one in (metadata or {}).items() if one.version},
+        traffic=tuple(traffic.read(requests)) if requests else (),
     )
 
 
@@ -244,23 +278,38 @@ def error_text(status: Any) -> str:
 def unix_time(text: str) -> float | None:
     """Return Qdrant's ISO time (UTC, up to nanoseconds) as Unix seconds, or None."""
     try:
-        return datetime.fromisoformat(text).timestamp()
+        told = datetime.fromisoformat(text)
     except ValueError:
         return None
+    return (told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp()
 
 
-def readings(telemetry: Telemetry, seen: TelemetrySeen, cluster: str, peer: str) -> Iterator[Reading]:
-    """Yield the peer's own numbers. Memory and disk sizes come in KiB and leave in bytes."""
-    labels = (cluster, peer)
-    system = telemetry.app.system
+def readings(
+    telemetry: Telemetry, seen: TelemetrySeen, parts: Parts, labels: tuple[str, str]
+) -> Iterator[Reading]:
+    """Yield the peer's own numbers; `labels`: cluster and peer."""
     peer_id = "" if seen.peer_id is None else str(seen.peer_id)
     yield Reading(INFO, (*labels, seen.version_text, peer_id), 1.0)
     if seen.started_at_seconds is not None:
         yield Reading(START, labels, seen.started_at_seconds)
     yield Reading(RECOVERY, labels, float(telemetry.app.features.recovery_mode))
+    yield from _machine(telemetry, parts, labels)
+    quota = parts.read(telemetry.quota, QuotaTelemetry, "quota")
+    if quota is not None:
+        exceeded = quota.exceeded
+        for resource, value in (("memory", exceeded.resident_memory), ("disk", exceeded.disk_usage)):
+            if value is not None:
+                yield Reading(QUOTA, (*labels, resource), float(value))
+    yield from traffic.readings(seen.traffic, *labels)
+
+
+def _machine(telemetry: Telemetry, parts: Parts, labels: tuple[str, str]) -> Iterator[Reading]:
+    """CPU, memory and disk. The server counts the machine's memory and disk in KiB."""
+    system = parts.read(telemetry.app.system, System, "system") or System()
+    memory = parts.read(telemetry.memory, Memory, "memory")
+    resident = memory.resident_bytes if memory else None
     if system.cpu_cores_used is not None:
         yield Reading(CPU, labels, system.cpu_cores_used)
-    resident = telemetry.memory.resident_bytes if telemetry.memory else None
     if resident is not None:
         yield Reading(RESIDENT, labels, float(resident))
     if system.ram_size:
@@ -269,9 +318,3 @@ def readings(telemetry: Telemetry, seen: TelemetrySeen, cluster: str, peer: str)
             yield Reading(USED_MEMORY, labels, resident / (system.ram_size * KIB))
     if system.disk_size:
         yield Reading(DISK_SIZE, labels, float(system.disk_size * KIB))
-    if telemetry.quota is not None:
-        exceeded = telemetry.quota.exceeded
-        for resource, value in (("memory", exceeded.resident_memory), ("disk", exceeded.disk_usage)):
-            if value is not None:
-                yield Reading(QUOTA, (*labels, resource), float(value))
-    yield from traffic.readings(seen.traffic, cluster, peer)

@@ -7,6 +7,7 @@ that a quiet server stays quiet and an error ratio is about what users feel.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import msgspec
@@ -84,13 +85,18 @@ def _grpc(requests: Requests) -> Iterator[tuple[tuple[str, str, str], RequestSta
         if not method.startswith(GRPC_PREFIX):
             continue
         operation = method.removeprefix(GRPC_PREFIX)
-        try:
-            by_code = msgspec.json.decode(raw, type=dict[str, RequestStatistics])
-        except msgspec.ValidationError:  # the shape before 1.17
-            by_code = {UNKNOWN_GRPC: msgspec.json.decode(raw, type=RequestStatistics)}
-        for code, statistics in by_code.items():
+        for code, statistics in _by_code(raw).items():
             outcome = UNKNOWN_GRPC if code == UNKNOWN_GRPC else GRPC_CLASSES.get(code, "client_error")
             yield ("grpc", operation, outcome), statistics
+
+
+def _by_code(raw: msgspec.Raw) -> dict[str, RequestStatistics]:
+    """One method's counts by gRPC code; a method that does not read at all tells nothing."""
+    with suppress(msgspec.ValidationError):
+        return msgspec.json.decode(raw, type=dict[str, RequestStatistics])
+    with suppress(msgspec.ValidationError):  # the shape before 1.17
+        return {UNKNOWN_GRPC: msgspec.json.decode(raw, type=RequestStatistics)}
+    return {}
 
 
 def rest_operation(route: str) -> str | None:

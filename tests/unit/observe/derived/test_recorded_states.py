@@ -10,6 +10,7 @@ import pytest
 
 from exporter.observe.sources.aliases import read
 from exporter.observe.sources.remembered import Remembered
+from exporter.observe.sources.telemetry import Parts
 from exporter.observe.sources.telemetry import read as read_telemetry
 from exporter.qdrant.payloads import Telemetry, result
 from tests.kit.derivation import PEER_IDS, Deployment, single, three
@@ -454,7 +455,7 @@ def test_a_number_that_no_server_counts_costs_its_collection_and_nothing_else(nu
     telemetry_told = result(body.encode(), Telemetry, "/telemetry")
 
     deployment.tell(
-        "qdrant:6333", "telemetry", read_telemetry(telemetry_told, Remembered(endpoint="/telemetry"))
+        "qdrant:6333", "telemetry", read_telemetry(telemetry_told, Remembered(endpoint="/telemetry"), Parts())
     )
 
     readings = deployment.readings()

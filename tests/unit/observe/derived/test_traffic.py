@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from exporter.observe.sources.traffic import read, rest_operation
-from exporter.qdrant.payloads import Telemetry, result
+from exporter.qdrant.answers import decode
+from exporter.qdrant.payloads import Requests, Telemetry, result
 from tests.kit.derivation import Deployment, body_of
 from tests.kit.recordings import recording
 
@@ -87,8 +88,8 @@ def test_grpc_codes_are_classed_and_rate_limits_are_not_failures() -> None:
     """26 good gRPC queries, 19 rate limited, one bad, one missing, as recorded."""
     answer = recording("v1.18.3/single/grpc/telemetry_3").json
 
-    requests = result(body_of(answer), Telemetry, "/telemetry").requests
-    assert requests is not None
+    raw = result(body_of(answer), Telemetry, "/telemetry").requests
+    requests = decode(raw, Requests, "/telemetry")
     told = {(one.operation, one.outcome): one.count for one in read(requests) if one.protocol == "grpc"}
 
     assert told == {
