@@ -14,8 +14,9 @@ from typing import Any
 from exporter.clock import Clock
 from exporter.model import Observation, ProducerKey, Reading
 
-# A reading may be three intervals old, then its series goes: DESIGN decision 1. One interval
-# forgives one lost poll, two would still make a gap where a slow answer meets a lost one.
+# A reading may be three intervals old, then its series goes. One interval forgives one lost poll;
+# two would still make a gap where a slow answer meets a lost one. Where a poll takes longer than its
+# interval, the polls are that far apart.
 EXPIRY_INTERVALS = 3
 
 # A peer whose telemetry has failed for that long is down: what its other sources said goes with it,
@@ -52,8 +53,10 @@ class BoardView:
 class Board:
     """The newest Observation of every producer, with expiry."""
 
-    def __init__(self, *, clock: Clock) -> None:
+    def __init__(self, *, clock: Clock, expires: bool = True) -> None:
+        """`expires` is off for a single look, which may take longer than any interval."""
         self._clock = clock
+        self._expires = expires
         self._newest: dict[ProducerKey, Observation] = {}
         self._good: dict[ProducerKey, Observation] = {}
         self._failing_since: dict[ProducerKey, float] = {}
@@ -92,15 +95,24 @@ class Board:
                 del store[key]
         self._changed.set()
 
+    def withdraw(self, key: ProducerKey) -> None:
+        """Drop what this producer learnt and posted: another speaks in its place."""
+        stores: tuple[dict[ProducerKey, Any], ...] = (
+            self._newest, self._good, self._failing_since, self._standing,
+        )  # fmt: skip
+        for store in stores:
+            store.pop(key, None)
+        self._changed.set()
+
     def view(self) -> BoardView:
         """Return what is known now; what expired is dropped for good."""
         now = self._clock.monotonic()
-        for key, good in list(self._good.items()):
-            if _is_older(good, now - good.monotonic_seconds):
-                del self._good[key]
-        down = self._peers_down(now)
-        known = {key: good for key, good in self._good.items() if (key.cluster, key.peer) not in down}
-        return BoardView(now, dict(self._newest), known, dict(self._standing), dict(self._derived))
+        if self._expires:
+            down = self._peers_down(now)
+            for key, good in list(self._good.items()):
+                if _is_older(good, now - good.monotonic_seconds) or (key.cluster, key.peer) in down:
+                    del self._good[key]
+        return BoardView(now, dict(self._newest), dict(self._good), dict(self._standing), dict(self._derived))
 
     def _peers_down(self, now: float) -> set[tuple[str, str]]:
         return {
@@ -118,4 +130,5 @@ class Board:
 
 
 def _is_older(observation: Observation, age_seconds: float) -> bool:
-    return age_seconds > EXPIRY_INTERVALS * observation.interval_seconds
+    pace_seconds = max(observation.interval_seconds, observation.took_seconds)
+    return age_seconds > EXPIRY_INTERVALS * pace_seconds

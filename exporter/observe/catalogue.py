@@ -8,7 +8,7 @@ from exporter.model import Evidence, MetricSpec
 from exporter.observe import records
 from exporter.observe.derived import collections, consensus, deriver, optimizer, replicas, traffic
 from exporter.observe.roster.troubles import MISCONFIGURED
-from exporter.observe.sources import aliases, cluster, disk, healthz, snapshots
+from exporter.observe.sources import cluster, disk, healthz, snapshots
 from exporter.observe.sources.aliases import AliasesSource
 from exporter.observe.sources.cluster import Cluster
 from exporter.observe.sources.contract import Pace, Reach, Source
@@ -35,7 +35,6 @@ SPECS: tuple[MetricSpec, ...] = (
     *optimizer.SPECS,
     *traffic.SPECS,
     *snapshots.SnapshotsSource.specs,
-    *aliases.AliasesSource.specs,
 )
 
 

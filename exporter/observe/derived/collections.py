@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from exporter.model import CLUSTER_LABEL, Kind, MetricSpec, Reading, Scope
 from exporter.observe.derived.view import CollectionView, ReplicaView, ShardView
@@ -133,17 +134,28 @@ class Beside:
     snapshots_running: int | None = None
 
 
-def status_of(view: CollectionView) -> tuple[str | None, bool]:
-    """Return the worst status that is decided, and whether "unavailable" is decided.
-
-    None: nothing is known of any replica.
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The worst status known, None where nothing is, and the statuses of which can be said whether they
+    are in force: where a replica is not known, a worse one may be.
     """
+
+    worst: str | None
+    decided: tuple[str, ...]
+
+
+def standing_of(view: CollectionView) -> Standing:
+    """Return where a collection stands."""
     unavailable = [shard.unavailable for shard in view.shards]
     if True in unavailable:
-        return "unavailable", True
-    statuses = {replica_status(replica) for _, replica in view.replicas()}
+        return Standing("unavailable", STATUSES)
+    replicas = [replica for _, replica in view.replicas()]
+    statuses = {replica_status(replica) for replica in replicas}
     worst = next((status for status in STATUSES if status in statuses), None)
-    return worst, None not in unavailable
+    if worst is None or all(replica.live is not None for replica in replicas):
+        return Standing(worst, STATUSES)
+    better = STATUSES[STATUSES.index(worst) :]
+    return Standing(worst, better if None in unavailable else ("unavailable", *better))
 
 
 def replica_status(replica: ReplicaView) -> str | None:
@@ -155,32 +167,27 @@ def replica_status(replica: ReplicaView) -> str | None:
     return replica.local.status if replica.local.status in STATUSES else None
 
 
-def readings(
-    view: CollectionView, cluster: str, beside: Beside, status: tuple[str | None, bool]
-) -> Iterator[Reading]:
-    """Yield everything that is known of one collection; `status` is what `status_of` says of it."""
+def readings(view: CollectionView, cluster: str, beside: Beside, standing: Standing) -> Iterator[Reading]:
+    """Yield everything that is known of one collection."""
     labels = (cluster, view.name)
     usable = [shard.chosen for shard in view.shards if shard.chosen is not None]
     complete = len(usable) == len(view.shards)
-    yield from _status(status, labels)
+    yield from _status(standing, labels)
     yield Reading(COMPLETE, labels, float(complete))
     yield Reading(SHARDS, labels, float(len(view.shards) + len(view.building)))
     yield Reading(FACTOR, labels, float(view.replication_factor))
     yield Reading(ENABLED, labels, float(view.indexing_enabled))
     if complete:
         yield from _logical(usable, labels)
-    yield from _waiting(view, labels, status[0])
+    yield from _waiting(view, labels, standing.worst)
     yield from _optimizer(view, labels, beside)
     yield from _physical(view, labels, beside)
 
 
-def _status(status: tuple[str | None, bool], labels: tuple[str, str]) -> Iterator[Reading]:
-    worst, decided = status
-    if worst is None:
-        return
-    for word in STATUSES:
-        if word != "unavailable" or decided:
-            yield Reading(STATUS, (*labels, word), float(word == worst))
+def _status(standing: Standing, labels: tuple[str, str]) -> Iterator[Reading]:
+    if standing.worst is not None:
+        for word in standing.decided:
+            yield Reading(STATUS, (*labels, word), float(word == standing.worst))
 
 
 def _logical(usable: list[ReplicaView], labels: tuple[str, str]) -> Iterator[Reading]:
@@ -218,10 +225,11 @@ def _waiting(view: CollectionView, labels: tuple[str, str], worst: str | None) -
     queue = worst_of_shards(view, lambda replica: replica.local.queue_length if replica.local else None)
     if queue is not None:
         yield Reading(QUEUE, labels, float(queue))
-    running = _sum(replica.segments.running for _, replica in view.replicas() if replica.segments)
+    running = worst_of_shards(view, lambda replica: replica.segments.running if replica.segments else None)
     if lag is not None and running is not None:
-        waits = any(lag.values()) or bool(deferred) or worst == "grey"
-        yield Reading(STALLED, labels, float(waits and running == 0))
+        # lag and running are of one look, and grey means by itself that nothing runs
+        stalled = worst == "grey" or (any(lag.values()) and running == 0)
+        yield Reading(STALLED, labels, float(stalled))
 
 
 def _optimizer(view: CollectionView, labels: tuple[str, str], beside: Beside) -> Iterator[Reading]:
@@ -234,15 +242,24 @@ def _optimizer(view: CollectionView, labels: tuple[str, str], beside: Beside) ->
         yield Reading(QUEUED, labels, float(beside.queued_points))
     if beside.snapshots_running is not None:
         yield Reading(SNAPSHOTTING, labels, float(beside.snapshots_running))
-    locals_known = [
+    told = [
         replica.local for _, replica in view.replicas() if replica.local and replica.local.optimizer_known
     ]
-    if not locals_known:
-        return
-    errors = {error_kind(local.optimizer_error) for local in locals_known if local.optimizer_error}
-    yield Reading(OPTIMIZER_OK, labels, float(not errors))
+    # no trouble is only told where nobody who could have some is unknown
+    whole = bool(told) and all(_optimizer_told(replica) for _, replica in view.replicas())
+    errors = {error_kind(local.optimizer_error) for local in told if local.optimizer_error}
+    if errors or whole:
+        yield Reading(OPTIMIZER_OK, labels, float(not errors))
     for kind in ERROR_KINDS:
-        yield Reading(OPTIMIZER_ERROR, (*labels, kind), float(kind in errors))
+        if kind in errors or whole:
+            yield Reading(OPTIMIZER_ERROR, (*labels, kind), float(kind in errors))
+
+
+def _optimizer_told(replica: ReplicaView) -> bool:
+    """Its peer told of its optimizer, or it is known not to be in use: down, or not loaded."""
+    if replica.live is None:
+        return False
+    return not replica.live or (replica.local is not None and replica.local.optimizer_known)
 
 
 def error_kind(text: str) -> str:
@@ -278,27 +295,44 @@ def _sum(numbers: Iterable[int | None]) -> int | None:
 
 
 def worst_of_shards(view: CollectionView, number: Callable[[ReplicaView], int | None]) -> int | None:
-    """Sum over shards the highest number among the replicas that tell one; None where a shard has none."""
-    return _sum(_highest(shard, number) for shard in view.shards)
+    """Sum over shards the highest number among the replicas in use.
+
+    None where a shard has no replica in use, or one in use of which the number is not known.
+    """
+    worst = []
+    for shard in view.shards:
+        told = in_use(shard, number)
+        if told is None:
+            return None
+        worst.append(max(told))
+    return sum(worst) if worst else None
 
 
-def _highest(shard: ShardView, number: Callable[[ReplicaView], int | None]) -> int | None:
-    told = [value for replica in shard.replicas if (value := number(replica)) is not None]
-    return max(told) if told else None
+N = TypeVar("N")
+
+
+def in_use(shard: ShardView, number: Callable[[ReplicaView], N | None]) -> list[N] | None:
+    """What the replicas in use tell; None without one, or where one that may be in use tells nothing."""
+    told: list[N] = []
+    for replica in shard.replicas:
+        if replica.live is None:
+            return None
+        if replica.usable:
+            value = number(replica)
+            if value is None:
+                return None
+            told.append(value)
+    return told or None
 
 
 def worst_by_vector(
     view: CollectionView, points: Callable[[ShardSegmentsSeen], Mapping[str, int] | None]
 ) -> dict[str, int] | None:
-    """As `worst_of_shards`, for each vector name; None where a shard has no replica that tells."""
+    """As `worst_of_shards`, for each vector name."""
     total: dict[str, int] = {}
     for shard in view.shards:
-        told = [
-            by_vector
-            for replica in shard.replicas
-            if replica.segments is not None and (by_vector := points(replica.segments)) is not None
-        ]
-        if not told:
+        told = in_use(shard, lambda replica: points(replica.segments) if replica.segments else None)
+        if told is None:
             return None
         for vector in {vector for by_vector in told for vector in by_vector}:
             worst = max(by_vector.get(vector, 0) for by_vector in told)

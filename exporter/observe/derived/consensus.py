@@ -65,6 +65,7 @@ class Joined:
     peers: tuple[PeerView, ...]
     consensus: tuple[ConsensusView, ...]
     membership: Membership
+    unheard: frozenset[str]  # labels whose first poll of /cluster has not ended
     usage: Mapping[str, Usage]
     queued: Mapping[str, int]
 
@@ -78,7 +79,7 @@ def readings(cluster: str, joined: Joined, watched: int) -> Iterator[Reading]:
     told = [one for one in joined.consensus if one.answering]
     enabled = [one for one in told if one.seen.enabled]
     if enabled:
-        yield from _clustered(cluster, enabled, joined.membership)
+        yield from _clustered(cluster, enabled, joined)
     elif told:
         yield Reading(KNOWN, (cluster,), float(len(told)))
 
@@ -94,31 +95,55 @@ def _versions(peers: Sequence[PeerView]) -> set[str]:
     return versions
 
 
-def _clustered(cluster: str, told: Sequence[ConsensusView], membership: Membership) -> Iterator[Reading]:
-    newest = max(told, key=_rank)
+def listing(views: Sequence[ConsensusView]) -> Mapping[int, str]:
+    """Return the peers of the cluster, id to uri, as the newest view has them; empty without one."""
+    newest = newest_view([one for one in views if one.answering and one.seen.enabled])
+    return {} if newest is None else newest.seen.peers
+
+
+def newest_view(told: Sequence[ConsensusView]) -> ConsensusView | None:
+    """The view that counts: of a peer that most others list, in touch with a leader, then highest
+    (term, commit).
+
+    Else a peer that was removed, or cut off and standing for election in ever higher terms, would win.
+    """
+
+    def rank(one: ConsensusView) -> tuple[int, bool, int, int, int]:
+        seen = one.seen
+        listed_by = sum(1 for other in told if seen.peer_id in other.seen.peers)
+        in_touch = seen.working and seen.leader is not None
+        return listed_by, in_touch, seen.term, seen.commit, -(seen.peer_id or 0)
+
+    return max(told, key=rank, default=None)
+
+
+def _clustered(cluster: str, told: Sequence[ConsensusView], joined: Joined) -> Iterator[Reading]:
+    newest = newest_view(told)
+    if newest is None:
+        return
     listed = newest.seen.peers
     yield Reading(KNOWN, (cluster,), float(len(listed)))
-    voters = voters_of(listed, told)
+    members = [one for one in told if one.seen.peer_id in listed]
+    voters = voters_of(listed, members)
     yield Reading(VOTERS, (cluster,), float(len(voters)))
-    headroom = quorum_headroom(voters, told, membership)
+    headroom = quorum_headroom(voters, members, joined)
     if headroom is not None:
         yield Reading(HEADROOM, (cluster,), float(headroom))
+    if len(told) > 1:
+        yield from _disagreement(cluster, told, newest)
+    for one in members:
+        yield from _send_failures(cluster, one, joined.membership)
+
+
+def _disagreement(cluster: str, told: Sequence[ConsensusView], newest: ConsensusView) -> Iterator[Reading]:
+    """What two answering peers or more tell differently; one alone cannot disagree."""
     commits = [one.seen.commit for one in told]
     yield Reading(COMMIT_SPREAD, (cluster,), float(max(commits) - min(commits)))
-    other_peers = sum(1 for one in told if set(one.seen.peers) != set(listed))
-    other_commit = sum(
-        1 for one in told if (one.seen.term, one.seen.commit) != (newest.seen.term, newest.seen.commit)
-    )
+    position = (newest.seen.term, newest.seen.commit)
+    other_peers = sum(1 for one in told if set(one.seen.peers) != set(newest.seen.peers))
+    other_commit = sum(1 for one in told if (one.seen.term, one.seen.commit) != position)
     yield Reading(DISAGREEMENT, (cluster, "peers"), float(other_peers))
     yield Reading(DISAGREEMENT, (cluster, "commit"), float(other_commit))
-    for one in told:
-        yield from _send_failures(cluster, one, membership)
-
-
-def _rank(one: ConsensusView) -> tuple[bool, int, int, int]:
-    """In touch with a leader first: a peer that was cut off stands for election in ever higher terms."""
-    seen = one.seen
-    return seen.working and seen.leader is not None, seen.term, seen.commit, -(seen.peer_id or 0)
 
 
 def voters_of(listed: Mapping[int, str], told: Sequence[ConsensusView]) -> set[int]:
@@ -127,12 +152,14 @@ def voters_of(listed: Mapping[int, str], told: Sequence[ConsensusView]) -> set[i
     return {peer_id for peer_id in listed if peer_id not in silent}
 
 
-def quorum_headroom(voters: set[int], told: Sequence[ConsensusView], membership: Membership) -> int | None:
+def quorum_headroom(voters: set[int], told: Sequence[ConsensusView], joined: Joined) -> int | None:
     """Answering voters whose consensus works, minus the majority.
 
-    None where a voter is not watched: it may well be up, and one URL of a cluster must not page.
+    None where a voter is not watched, or was not polled yet: it may well be up, and one URL of a
+    cluster must not page.
     """
-    if any(voter not in membership.label_of for voter in voters):
+    label_of = joined.membership.label_of
+    if any(voter not in label_of or label_of[voter] in joined.unheard for voter in voters):
         return None
     working = sum(1 for one in told if one.seen.working and one.seen.peer_id in voters)
     return working - (len(voters) // 2 + 1)

@@ -5,13 +5,13 @@ Holds the few histories that derivations need. Used from one thread at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 from exporter.board import BoardView
-from exporter.model import CLUSTER_LABEL, Kind, MetricSpec, ProducerKey, Reading
+from exporter.model import CLUSTER_LABEL, Kind, MetricSpec, Observation, ProducerKey, Reading
 from exporter.observe.derived import collections, consensus
 from exporter.observe.derived.consensus import ConsensusView, Joined
 from exporter.observe.derived.kept import KeptCollections
@@ -44,6 +44,9 @@ EXPECTED = _cluster_gauge(
     LEVEL_3,
     "collection",
 )
+ALIAS = _cluster_gauge(
+    "alias_info", "An alias and the collection behind it", "1", "GET /aliases", "alias", "collection"
+)
 ISSUES = _cluster_gauge(
     "issues",
     "Issues that the servers complain of, each counted once a cluster",
@@ -51,7 +54,7 @@ ISSUES = _cluster_gauge(
     "GET /issues",
     "code",
 )
-SPECS = (COLLECTIONS, DROPPED, FIELDS_DROPPED, EXPECTED, ISSUES)
+SPECS = (COLLECTIONS, DROPPED, FIELDS_DROPPED, EXPECTED, ALIAS, ISSUES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,53 +122,69 @@ class ClusterDeriver:
     def _seen(self, board: BoardView, watched: Mapping[str, int | None]) -> Joined:
         telemetry = board.of_cluster(self._cluster, "telemetry")
         segments = board.of_cluster(self._cluster, "segments")
-        clusters = board.of_cluster(self._cluster, "cluster")
-        peers = []
+        told = {label: one.seen for label, one in board.of_cluster(self._cluster, "cluster").items()}
+        views = tuple(
+            ConsensusView(label, self._answering(board, label, "cluster"), told[label])
+            for label in watched
+            if label in told
+        )
+        listing = consensus.listing(views)
         label_of = {peer_id: label for label, peer_id in watched.items() if peer_id is not None}
+        peers = []
         for label in watched:
             if label not in telemetry:
                 continue
-            told = telemetry[label].seen
-            cluster = clusters[label].seen if label in clusters else None
-            peer_id = told.peer_id or (cluster.peer_id if cluster else None) or watched[label]
+            seen = telemetry[label].seen
+            peer_id = seen.peer_id or (told[label].peer_id if label in told else None) or watched[label]
             if peer_id is not None:
                 label_of[peer_id] = label
-            answering = _answering(board, ProducerKey(self._cluster, label, "telemetry"))
-            parts = segments[label].seen if label in segments else None
-            peers.append(PeerView(label, peer_id, answering, told, parts))
-        asked = {key.peer for key in board.newest if key[::2] == (self._cluster, "telemetry")}
-        pending = frozenset(label for label in watched if label not in asked)
+            peers.append(
+                PeerView(
+                    label,
+                    peer_id,
+                    self._answering(board, label, "telemetry"),
+                    seen,
+                    segments[label].seen if label in segments else None,
+                    listed=not listing or peer_id in listing,
+                )
+            )
         return Joined(
             tuple(peers),
-            tuple(
-                ConsensusView(
-                    label, _answering(board, ProducerKey(self._cluster, label, "cluster")), observation.seen
-                )
-                for label, observation in clusters.items()
-                if label in watched
-            ),
-            Membership(label_of, pending),
+            views,
+            Membership(label_of, self._failing(board, watched, "telemetry")),
+            frozenset(label for label in watched if self._newest_of(board, label, "cluster") is None),
             _newest(board, self._cluster, "memory", "usage"),
             _newest(board, self._cluster, "optimizations", "queued_points"),
         )
+
+    def _newest_of(self, board: BoardView, label: str, source: str) -> Observation | None:
+        return board.newest.get(ProducerKey(self._cluster, label, source))
+
+    def _answering(self, board: BoardView, label: str, source: str) -> bool:
+        newest = self._newest_of(board, label, source)
+        return newest is not None and newest.seen is not None
+
+    def _failing(self, board: BoardView, watched: Iterable[str], source: str) -> frozenset[str]:
+        newest = {label: self._newest_of(board, label, source) for label in watched}
+        return frozenset(label for label, one in newest.items() if one is not None and one.seen is None)
 
     def _look(self, board: BoardView, watched: Mapping[str, int | None]) -> None:
         """Feed the histories, each observation once; those of peers that are gone go."""
         for label in watched:
             telemetry = board.known.get(ProducerKey(self._cluster, label, "telemetry"))
             if telemetry is not None and self._is_new(label, "telemetry", telemetry):
-                window = self._windows.setdefault(label, ErrorWindow())
-                seen = telemetry.seen
-                window.look(telemetry.monotonic_seconds, seen.process_id, seen.traffic)
+                self._windows.setdefault(label, ErrorWindow()).look(telemetry)
             segments = board.known.get(ProducerKey(self._cluster, label, "segments"))
             if segments is not None and self._is_new(label, "segments", segments):
                 changed = self._runs.setdefault(label, RunCounts()).look(segments.seen)
                 if changed:
                     self._run_blocks.pop(label, None)
-        for gone in self._windows.keys() - watched.keys():
-            del self._windows[gone]
-        for gone in self._runs.keys() - watched.keys():
-            del self._runs[gone]
+        histories: tuple[dict[str, Any], ...] = (self._windows, self._runs, self._run_blocks)
+        for history in histories:
+            for gone in history.keys() - watched.keys():
+                del history[gone]
+        for key in [key for key in self._looked_at if key[0] not in watched]:
+            del self._looked_at[key]
 
     def _is_new(self, label: str, source: str, observation: Any) -> bool:
         if self._looked_at.get((label, source)) is observation:
@@ -189,10 +208,12 @@ class ClusterDeriver:
         yield Reading(COLLECTIONS, (cluster,), float(len(names)))
         yield Reading(DROPPED, (cluster,), float(len(names) - len(self._selected_from[1])))
         yield Reading(FIELDS_DROPPED, (cluster,), float(self._kept.fields_dropped))
-        if len(seen.peers) > 1:
+        if sum(1 for peer in seen.peers if peer.answering) > 1:
             differ = self._kept.disagreeing_shards
             yield Reading(consensus.DISAGREEMENT, (cluster, "replicas"), float(differ))
         aliases = _newest(board, cluster, "aliases", "collections")
+        for alias, collection in aliases.items():
+            yield Reading(ALIAS, (cluster, alias, collection), 1.0)
         # without the aliases an absent name may be one: nothing is said of it
         aliases_known = aliases is not NOTHING or not self._selection.aliases_watched
         for name in self._selection.expected:
@@ -228,11 +249,6 @@ def collections_told(newest: PeerView, peers: Sequence[PeerView]) -> Mapping[str
             if name not in told and name in peer.telemetry.collections:
                 told[name] = peer.telemetry.collections[name]
     return told
-
-
-def _answering(board: BoardView, key: ProducerKey) -> bool:
-    newest = board.newest.get(key)
-    return newest is not None and newest.seen is not None
 
 
 def _newest(board: BoardView, cluster: str, source: str, attribute: str) -> Mapping[str, Any]:

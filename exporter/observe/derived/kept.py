@@ -60,7 +60,7 @@ class KeptCollections:
                 for peer in joined.peers
             ),
             tuple(joined.membership.label_of.items()),
-            joined.membership.pending,
+            joined.membership.failing,
         )
         unchanged = circumstances == self._circumstances
         if unchanged and _same(inputs, self._inputs):
@@ -82,21 +82,21 @@ class KeptCollections:
         for peer in joined.peers:
             objects.append(peer.telemetry.collections.get(name))
             objects.append(peer.segments.shards.get(name) if peer.segments else None)
-        numbers = (joined.queued.get(name), snapshots_running(joined.peers, name))
+        numbers = (joined.queued.get(name), snapshots_running(joined.peers, told))
         if kept is not None and kept.numbers == numbers and _same(kept.objects, objects):
             return kept
         view = collection_view(told, joined.peers, joined.membership)
         beside = Beside(usage, *numbers)
-        status = collections.status_of(view)
+        standing = collections.standing_of(view)
         chosen = [one.segments for shard in view.shards if (one := shard.chosen) and one.segments]
         return _Kept(
             tuple(objects),
             numbers,
             (
-                *collections.readings(view, self._cluster, beside, status),
+                *collections.readings(view, self._cluster, beside, standing),
                 *replicas.readings(view, self._cluster),
             ),
-            busy=status[0] not in ("green", None),
+            busy=standing.worst != "green",
             fields_dropped=max(0, len(collections.index_points(chosen)) - collections.MAX_INDEXED_FIELDS),
             disagreeing_shards=view.disagreeing_shards,
         )
@@ -111,8 +111,19 @@ def _same(these: Sequence[Any], those: Sequence[Any]) -> bool:
     return len(these) == len(those) and all(this is that for this, that in zip(these, those, strict=True))
 
 
-def snapshots_running(peers: Sequence[PeerView], collection: str) -> int | None:
-    """Snapshots of a collection being made on any peer; None where no server tells (before 1.16)."""
-    told = [peer.telemetry.snapshots_running for peer in peers]
-    counts = [running.get(collection, 0) for running in told if running is not None]
-    return sum(counts) if counts else None
+def snapshots_running(peers: Sequence[PeerView], told: CollectionSeen) -> int | None:
+    """Snapshots of a collection being made on any peer that holds a part of it.
+
+    None where one of them is not known, or its server does not tell (before 1.16).
+    """
+    holders: set[int | None] = {peer_id for shard in told.shards for peer_id in shard.states}
+    known = {peer.peer_id: peer.telemetry.snapshots_running for peer in peers}
+    if len(peers) == 1 and peers[0].telemetry.clustered is False:
+        holders = {peers[0].peer_id}  # a standalone server's shards list an id that it tells nowhere else
+    total = 0
+    for holder in holders:
+        running = known.get(holder)
+        if running is None:
+            return None
+        total += running.get(told.name, 0)
+    return total if holders else None

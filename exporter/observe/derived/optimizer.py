@@ -35,10 +35,11 @@ class RunCounts:
 
     def look(self, seen: SegmentsSeen) -> frozenset[str]:
         """Take in one look at the log and return the collections whose counts changed."""
-        changed = {name for name in self._counts if name not in seen.shards}
+        odd = frozenset(seen.unreadable)  # nothing new is known of these, so nothing of them is dropped
+        changed = {name for name in self._counts if name not in seen.shards and name not in odd}
         for gone in changed:
             del self._counts[gone]
-        known: dict[tuple[str, int], frozenset[str]] = {}
+        known = {key: runs for key, runs in self._seen.items() if key[0] in odd}
         for collection, shards in seen.shards.items():
             counts = self._counts.setdefault(collection, {})
             for shard_id, shard in shards.items():

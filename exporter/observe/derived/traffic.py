@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from exporter.model import Kind, MetricSpec, Reading
+from exporter.model import Kind, MetricSpec, Observation, Reading
 from exporter.observe.sources.contract import PEER_LABELS
+from exporter.observe.sources.telemetry import TelemetrySeen
 from exporter.observe.sources.traffic import BAD_CLASSES, SOURCE, UNKNOWN_GRPC, Traffic
 
 # Five minutes: short enough that an outage shows within the two minutes of its rule at 15 s polls,
 # long enough that one slow minute of a quiet service has company.
 WINDOW_SECONDS = 300.0
+
+# Telemetry is polled once a minute at the slowest: so much longer than said may the window be.
+LONGEST_GAP_SECONDS = 60.0
 
 # Below so many requests in the window one failure would be 5 % and more: no ratio is told.
 MIN_REQUESTS = 20
@@ -35,16 +39,22 @@ class ErrorWindow:
         self._process_id = ""
         self._looks: deque[tuple[float, dict[str, tuple[int, int]]]] = deque()
 
-    def look(self, monotonic_seconds: float, process_id: str, traffic: Sequence[Traffic]) -> None:
-        """Take in one telemetry. What was counted before a restart is not compared with what came after."""
-        if process_id != self._process_id:
-            # a new process counts from 0, so its first requests are all inside the window
+    def look(self, telemetry: Observation) -> None:
+        """Take in one poll. What was counted before a restart is not compared with what came after."""
+        seen: TelemetrySeen = telemetry.seen
+        now = telemetry.monotonic_seconds
+        if seen.process_id != self._process_id:
             self._looks.clear()
-            if self._process_id:
-                self._looks.append((monotonic_seconds, {}))
-            self._process_id = process_id
-        self._looks.append((monotonic_seconds, totals(traffic)))
-        while len(self._looks) > 2 and self._looks[1][0] <= monotonic_seconds - WINDOW_SECONDS:
+            started = seen.started_at_seconds
+            if started is not None and telemetry.at_seconds - started <= WINDOW_SECONDS:
+                # a new process counts from 0, and all it counted lies within the window
+                self._looks.append((now - (telemetry.at_seconds - started), {}))
+            self._process_id = seen.process_id
+        self._looks.append((now, totals(seen.traffic)))
+        while len(self._looks) > 2 and self._looks[1][0] <= now - WINDOW_SECONDS:
+            self._looks.popleft()
+        # after an outage the last look before it is no beginning of five minutes
+        while self._looks[0][0] < now - WINDOW_SECONDS - LONGEST_GAP_SECONDS:
             self._looks.popleft()
 
     def ratios(self) -> dict[str, float]:

@@ -28,17 +28,15 @@ class PeerView:
     answering: bool  # its newest telemetry poll gave a readable answer
     telemetry: TelemetrySeen
     segments: SegmentsSeen | None = None
+    listed: bool = True  # the cluster lists it; one that was removed may run on and tell old news
 
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """Which peer ids are watched, under which label.
-
-    `pending` labels were never polled to an end: nothing is said of them, good or bad.
-    """
+    """Which peer ids are watched, under which label, and whose newest telemetry poll failed."""
 
     label_of: Mapping[int, str]
-    pending: frozenset[str] = frozenset()
+    failing: frozenset[str] = frozenset()
 
     def label(self, peer_id: int) -> str:
         """Return the label of a peer; one known only by its id is "id:<peer_id>"."""
@@ -114,15 +112,16 @@ class CollectionView:
 
 
 def authority(peers: Sequence[PeerView]) -> PeerView | None:
-    """The peer whose word on replica states counts: answering, in touch with a leader, then highest
-    (term, commit).
+    """The peer whose word on replica states counts: answering, listed by the cluster, in touch with a
+    leader, then highest (term, commit).
 
-    Without the second a peer that was cut off would win: it stands for election in ever higher terms.
+    Else a peer that was removed, or cut off and standing for election in ever higher terms, would win.
     """
     return max(
         peers,
         key=lambda peer: (
             peer.answering,
+            peer.listed,
             peer.telemetry.settled,
             peer.telemetry.term,
             peer.telemetry.commit,
@@ -185,7 +184,7 @@ def _shard_view(shard: ShardSeen, told: Told, membership: Membership) -> ShardVi
     replicas = []
     for peer_id in sorted(shard.states):
         peer = told.by_id.get(peer_id)
-        if peer is None and len(told.peers) == 1 and told.peers[0].peer_id is None and len(shard.states) == 1:
+        if peer is None and len(told.peers) == 1 and told.peers[0].telemetry.clustered is False:
             peer = told.peers[0]  # a standalone server's shard lists an id that nothing else there tells
         state = shard.states[peer_id]
         if peer is None:
@@ -216,10 +215,9 @@ def _is_behind(peer: PeerView, told: Told) -> bool:
 
 
 def _untold(peer_id: int, state: str, membership: Membership) -> ReplicaView:
-    """A replica whose peer told nothing: not live if that peer failed, undecided if nobody asked it yet."""
+    """A replica whose peer told nothing: not live if its poll failed, undecided if nobody asked it yet."""
     label = membership.label(peer_id)
-    failed = peer_id in membership.label_of and label not in membership.pending
-    live = False if failed or state not in READABLE else None
+    live = False if label in membership.failing or state not in READABLE else None
     return ReplicaView(peer_id, label, False, state, live, False)
 
 

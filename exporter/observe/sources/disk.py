@@ -25,10 +25,9 @@ FREE = peer_gauge(
 USED = MetricSpec(
     "qdrantx_peer_disk_used_ratio",
     Kind.GAUGE,
-    "Used share of the disk that holds the peer's storage; without storage_path from GET /quotas "
-    "(read in code only)",
+    "Used share of the disk that holds the peer's storage; the server's own figure was read in code only",
     "ratio 0-1",
-    "statvfs of storage_path",
+    "statvfs of storage_path, else GET /quotas (1.19)",
     PEER_LABELS,
 )
 
@@ -61,7 +60,7 @@ class QuotasSource:
     """GET /quotas, since 1.19: the only disk use that the API tells."""
 
     name = "quotas"
-    pace = Pace.MEDIUM
+    pace = Pace.SLOW
     reach = Reach.PEER
     specs: tuple[MetricSpec, ...] = ()
 

@@ -16,6 +16,10 @@ T = TypeVar("T")
 # and its twin would explain.
 GIVE_UP_AFTER = 3
 
+# A refusal is an answer, and the next collection may get a better one; so many in a row at 0.4 s each,
+# as while a peer is dead, are enough.
+GIVE_UP_AFTER_REFUSALS = 10
+
 NOT_FOUND = 404
 
 
@@ -34,7 +38,7 @@ async def sweep(collections: Iterable[str], ask_one: Callable[[str], Awaitable[T
     """
     answers: dict[str, T] = {}
     faults: dict[FaultKind, Fault] = {}
-    silent_in_a_row = 0
+    silent_in_a_row = refused_in_a_row = 0
     for collection in collections:
         try:
             answers[collection] = await ask_one(collection)
@@ -50,6 +54,9 @@ async def sweep(collections: Iterable[str], ask_one: Callable[[str], Awaitable[T
             vanished = isinstance(error, SourceRefused) and error.status == NOT_FOUND
             if not vanished:
                 faults.setdefault(error.kind, error.fault())
+                refused_in_a_row += 1
+                if refused_in_a_row >= GIVE_UP_AFTER_REFUSALS:
+                    break
         else:
-            silent_in_a_row = 0
+            silent_in_a_row = refused_in_a_row = 0
     return Swept(answers, tuple(faults.values()))

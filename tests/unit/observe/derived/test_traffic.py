@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -16,9 +17,10 @@ PEER = "qdrant:6333"
 REST = "error_ratio{peer=qdrant:6333,protocol=rest}"
 
 
-def telemetry(*, ok: int, failed: int, process: str = "one") -> Any:
+def telemetry(*, ok: int, failed: int, process: str = "one", started: str = "2026-11-23T01:00:00Z") -> Any:
     answer = recording("v1.18.3/single/green/telemetry_3").json
     answer["result"]["id"] = process
+    answer["result"]["app"]["startup"] = started
     answer["result"]["requests"] = {
         "rest": {
             "responses": {
@@ -66,9 +68,35 @@ def test_a_restart_of_the_server_makes_no_negative_and_no_false_ratio() -> None:
     deployment.readings()
     deployment.clock.advance(15)
 
-    deployment.telemetry(PEER, telemetry(ok=95, failed=5, process="two"))
+    started = datetime.fromtimestamp(deployment.clock.now() - 10, UTC).isoformat()
+    deployment.telemetry(PEER, telemetry(ok=95, failed=5, process="two", started=started))
 
     assert deployment.readings()[REST] == pytest.approx(0.05)
+
+
+def test_what_a_new_process_counted_in_hours_is_not_taken_for_five_minutes() -> None:
+    """It restarted long ago while nobody could ask it: its counters have no beginning we know of."""
+    deployment = Deployment({PEER: None})
+    deployment.telemetry(PEER, telemetry(ok=5_000, failed=900))
+    deployment.readings()
+    deployment.clock.advance(7_200)
+    started = datetime.fromtimestamp(deployment.clock.now() - 7_000, UTC).isoformat()
+
+    deployment.telemetry(PEER, telemetry(ok=95, failed=5, process="two", started=started))
+
+    assert REST not in deployment.readings()
+
+
+def test_an_outage_of_an_hour_is_no_window_of_five_minutes() -> None:
+    """The counters went on meanwhile; what they say is not about now."""
+    deployment = Deployment({PEER: None})
+    deployment.telemetry(PEER, telemetry(ok=0, failed=0))
+    deployment.readings()
+    deployment.clock.advance(3_600)
+
+    deployment.telemetry(PEER, telemetry(ok=50, failed=50))
+
+    assert REST not in deployment.readings()
 
 
 def test_failures_leave_the_ratio_when_they_leave_the_window() -> None:
