@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,9 +26,6 @@ log = get_logger()
 # server has and whose collections say what to ask about.
 FIRST_SOURCES = frozenset({"healthz", "cluster", "telemetry"})
 
-# A source that one peer answers for all is taken over by the next peer within one look.
-SPEAKER_LOOK_SECONDS = 15.0
-
 # A server that lacks a source may be upgraded while we watch; its version is looked at on every poll,
 # so this only spaces the looks at a server whose version we cannot read.
 UNSUPPORTED_RETRY_SECONDS = 600.0
@@ -38,6 +36,10 @@ class Deployment(Protocol):
 
     def ask_of(self, peer: str) -> tuple[Sequence[str], Sequence[str], str]:
         """Return (collections, busy collections, why calls to other peers must fail now or "")."""
+        ...
+
+    async def wait_until_derived(self) -> None:
+        """Return when it is known which collections there are to ask about."""
         ...
 
     def speaks_for_cluster(self, peer: str) -> bool:
@@ -84,6 +86,7 @@ class PeerPoller:
         self._on_learnt = on_learnt
         self._version: Version | None = None
         self._telemetry_read = asyncio.Event()
+        self._waking = asyncio.Event()
         self._answers: bool | None = None
         self.up: bool | None = None  # None before the first telemetry has ended, well or not
         self._logged: dict[str, str] = {}
@@ -107,16 +110,37 @@ class PeerPoller:
             rest = [source for source in self._sources if source.name not in FIRST_SOURCES]
             await asyncio.gather(*(self._poll(source) for source in rest))
 
+    def wake(self) -> None:
+        """Let the slower sources look now: this peer is up again, or is asked for all from now on."""
+        self._waking.set()
+        self._waking = asyncio.Event()
+
+    def fall_silent(self) -> None:
+        """Another peer is asked for all now: what this one learnt and recorded for all is withdrawn."""
+        for source in self._sources:
+            if source.reach is Reach.CLUSTER and self.records[source.name].polls:
+                self.records[source.name] = SourceRecord()
+                self._logged.pop(source.name, None)
+                for name in (source.name, f"record:{source.name}"):
+                    self._board.withdraw(ProducerKey(self._cluster, self._peer, name))
+
     async def _loop(self, source: Source) -> None:
         if source.name not in FIRST_SOURCES:
             await self._telemetry_read.wait()
+            await self._deployment.wait_until_derived()
         while True:
             interval = await self._poll(source)
             self._note_first_round()
             # Beats of the clock, not of our own start: all peers are asked in the same moment, so that
             # replicas are compared as they were at one time, and one page shows the whole round. A poll
             # that overran its interval does not run twice to catch up.
-            await asyncio.sleep(interval - self._clock.monotonic() % interval)
+            pause_seconds = interval - self._clock.monotonic() % interval
+            if source.name in FIRST_SOURCES:
+                await asyncio.sleep(pause_seconds)
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_seconds):
+                    await self._waking.wait()
 
     def _note_first_round(self) -> None:
         if all(self.records[name].polls for name in FIRST_SOURCES if name in self.records):
@@ -127,8 +151,7 @@ class PeerPoller:
         record = self.records[source.name]
         interval = self._pacer.interval_seconds(source.name)
         if source.reach is Reach.CLUSTER and not self._deployment.speaks_for_cluster(self._peer):
-            self._fall_silent(source.name)
-            return min(interval, SPEAKER_LOOK_SECONDS)
+            return interval
         record.interval_seconds = interval
         record.supported = supports(self._version, source.name)
         if not record.supported:
@@ -141,7 +164,7 @@ class PeerPoller:
         took = self._clock.monotonic() - started
         observation = self._observation(source, learnt, took, interval)
         self._record(source.name, record, observation)
-        if observation.complete:
+        if observation.seen is not None:  # where a part failed, what the rest took is a cost all the same
             self._pacer.spent(source.name, gateway.server_seconds)
         self._board.put(observation)
         self._on_learnt(source.name, observation)
@@ -149,13 +172,6 @@ class PeerPoller:
         if not record.supported:
             return max(interval, UNSUPPORTED_RETRY_SECONDS)
         return interval
-
-    def _fall_silent(self, name: str) -> None:
-        """Another peer is asked for all now: what this one's record says of the source ended."""
-        if self.records[name].polls:
-            self.records[name] = SourceRecord()
-            self._logged.pop(name, None)
-            self._board.post(ProducerKey(self._cluster, self._peer, f"record:{name}"), ())
 
     async def _learn(self, source: Source, gateway: Metered) -> Learnt | SourceError:
         collections, busy, unreachable = self._deployment.ask_of(self._peer)
@@ -204,8 +220,10 @@ class PeerPoller:
             record.duration_seconds = observation.took_seconds
             record.last_success_at_seconds = observation.at_seconds
         if name == "telemetry":
-            self.up = observation.seen is not None
+            was_down, self.up = self.up is False, observation.seen is not None
             if self.up:
+                if was_down:
+                    self.wake()
                 self._version = observation.seen.version
                 self._telemetry_read.set()
         if name == "healthz":

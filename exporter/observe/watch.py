@@ -9,7 +9,7 @@ from typing import Any
 from exporter.board import Board, BoardView
 from exporter.clock import Clock
 from exporter.config.clusters import ClusterSettings
-from exporter.errors import SourceError
+from exporter.errors import BadPayload, SourceError
 from exporter.logs import get_logger
 from exporter.model import Observation
 from exporter.observe.derived.deriver import ClusterDeriver, Derived, Selection
@@ -59,6 +59,8 @@ class ClusterWatch:
         self._told_unwatched: frozenset[int] = frozenset()
         self._closed = False
         self._broken = ""  # the last derivation's failure, told once
+        self._speaker = ""  # the peer that is asked for all
+        self._derived_once = asyncio.Event()
         self.derived = Derived()
 
     async def run(self) -> None:
@@ -93,12 +95,26 @@ class ClusterWatch:
     async def derive(self, view: BoardView) -> None:
         """Derive the cluster from what the Board knows and put it there."""
         watched = {target.label: target.peer_id for target in self.roster.targets()}
-        derived = await self._off_loop(self._deriver.derive, view, watched)
+        derived = await self._derived_from(view, watched)
         if self._closed:  # meanwhile the cluster was dropped: the Board must not hear of it again
             return
         self.derived = derived
+        if derived.collections_known is not None:
+            self._derived_once.set()
         troubles = tuple(trouble_readings(self.settings.name, self.roster.troubles()))
-        self._board.derive(self.settings.name, {**self.derived.blocks, "troubles": troubles})
+        self._board.derive(self.settings.name, {**derived.blocks, "troubles": troubles})
+        self._tell_troubles()
+
+    async def _derived_from(self, view: BoardView, watched: Mapping[str, int | None]) -> Derived:
+        try:
+            derived: Derived = await self._off_loop(self._deriver.derive, view, watched)
+        except Exception as error:  # the boundary: a bug costs this cluster's numbers only
+            if self._broken != repr(error):
+                log.exception("derivation.broken", qdrant_cluster=self.settings.name)
+            self._broken = repr(error)
+            return Derived()
+        self._broken = ""
+        return derived
 
     async def close(self) -> None:
         """Close every connection, and derive no more."""
@@ -119,10 +135,22 @@ class ClusterWatch:
         """Return what the sources of a peer ask about, and why calls to other peers must fail now."""
         return self.derived.selected, self.derived.busy, self._unreachable_through()
 
+    async def wait_until_derived(self) -> None:
+        """Return when it is known which collections there are."""
+        await self._derived_once.wait()
+
     def speaks_for_cluster(self, peer: str) -> bool:
-        """The first target that is up speaks for all."""
-        speaker = next((label for label, one in self._polled.items() if one.poller.up), None)
-        return speaker == peer
+        """One peer speaks for all while it is up; then the first that is."""
+        return peer == self._speaker
+
+    def _settle_speaker(self) -> None:
+        up = [label for label, one in self._polled.items() if one.poller.up]
+        if not up or self._speaker in up:
+            return
+        before, self._speaker = self._speaker, up[0]
+        if before in self._polled:
+            self._polled[before].poller.fall_silent()
+        self._polled[up[0]].poller.wake()
 
     def _unreachable_through(self) -> str:
         if not any(answer.enabled for answer in self._answers.values()):
@@ -172,16 +200,20 @@ class ClusterWatch:
     async def _drop(self, label: str) -> None:
         one = self._polled.pop(label)
         self._answers.pop(label, None)
-        if one.task is not None:
-            one.task.cancel()
-            await asyncio.wait({one.task})  # unlike `await one.task`, tells its cancellation from our own
-        await one.gateway.close()
+        try:
+            if one.task is not None:
+                one.task.cancel()
+                await asyncio.wait({one.task})  # unlike `await one.task`, tells its cancellation from ours
+        finally:
+            await one.gateway.close()
         log.info("peer.dropped", qdrant_cluster=self.settings.name, peer=label)
 
     def _hear(self, label: str) -> Callable[[str, Observation], None]:
         """Tell the roster what a peer answered to GET /cluster, and again with its process id."""
 
         def heard(source: str, observation: Observation) -> None:
+            if source == "telemetry":
+                self._settle_speaker()
             if observation.seen is None:
                 return
             if source == "cluster":
@@ -229,7 +261,10 @@ class ClusterWatch:
 
     async def _ask(self, target: Target) -> ClusterAnswer:
         """Ask GET /cluster where a peer may be, over a connection of its own."""
-        gateway = gateway_to(target, self.settings, self._clock)
+        try:
+            gateway = gateway_to(target, self.settings, self._clock)
+        except ValueError as error:  # a uri that the cluster lists, and no URL can be made of
+            raise BadPayload(cluster_source.ENDPOINT, f"{target.label}: {error}") from error
         try:
             answer = await gateway.get(
                 cluster_source.ENDPOINT,

@@ -156,8 +156,8 @@ async def test_the_daemon_asks_only_a_few_requests_a_round() -> None:
     assert telemetry == pytest.approx(readings[name], abs=2)
 
 
-async def test_the_peer_that_speaks_for_all_hands_over_with_its_record_and_takes_it_back() -> None:
-    """What one peer is asked for all must not leave a failure behind at a peer that spoke once."""
+async def test_the_peer_that_speaks_for_all_hands_over_with_its_record_and_the_next_keeps_it() -> None:
+    """What one peer is asked for all must not be told twice, nor leave a failure behind."""
     async with ScriptedCluster() as cluster:
         first, second = (cluster.urls[peer].removeprefix("http://") for peer in (2, 0))
         async with Watching(cluster_of(cluster.urls[2], cluster.urls[0], cluster.urls[1])) as watching:
@@ -167,10 +167,25 @@ async def test_the_peer_that_speaks_for_all_hands_over_with_its_record_and_takes
 
             await cluster.play(scripted.RECOVERED)
 
-            await watching.until(
-                lambda seen: (
-                    seen.get(f"source_success{{peer={first},source=aliases}}") == 1
-                    and f"source_success{{peer={second},source=aliases}}" not in seen
-                    and f"source_success{{peer={second},source=memory}}" not in seen
-                )
-            )
+            readings = await watching.until(lambda seen: ups(seen)[first] == 1)
+            assert [
+                series for series in readings if series.startswith("source_success") and "aliases" in series
+            ] == [f"source_success{{peer={second},source=aliases}}"]
+
+
+async def test_slow_sources_ask_about_the_collections_from_the_first_and_again_when_a_peer_is_back() -> None:
+    """They wait for the first derivation, and do not wait ten minutes after an outage."""
+    patient = QUICK.model_copy(update={"slow_seconds": 600.0})
+    async with ScriptedCluster() as cluster, Watching(cluster_of(*cluster.urls, poll=patient)) as watching:
+        label = cluster.urls[2].removeprefix("http://")
+        speaker = cluster.urls[0].removeprefix("http://")
+        readings = await watching.until(lambda seen: "collection_ram_bytes{collection=rf3}" in seen)
+        route = "/collections/{collection}/memory"
+        asked = f"requests_to_qdrant_total{{peer={speaker},endpoint={route},outcome=ok}}"
+        assert readings[asked] == len(watching.watch.derived.selected) > 0
+        await cluster.play(scripted.PEER_2_DEAD_FOR_9S)
+        await watching.until(lambda seen: f"peer_snapshots{{peer={label}}}" not in seen)
+
+        await cluster.play(scripted.HEALTHY)
+
+        await watching.until(lambda seen: f"peer_snapshots{{peer={label}}}" in seen)
