@@ -69,6 +69,7 @@ class Daemon:
             self._server = self._web()
             await self._server.start()
             stack.push_async_callback(self._server.stop)
+            stack.push_async_callback(self.fleet.close)
             self._post_reload()
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(self._press.run(self.fleet.derive))]

@@ -52,7 +52,7 @@ async def once(settings: Settings, output: Output, console: Console) -> int:
     one cluster each.
     """
     clock = SystemClock()
-    board = Board(clock=clock)
+    board = Board(clock=clock, expires=False)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader") as reader:
 
         async def off_loop(function: Any, *arguments: Any) -> Any:

@@ -35,7 +35,8 @@ class Fleet:
         self._resolve = SystemResolver()
         self._watches: dict[str, ClusterWatch] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._failed: asyncio.Future[None] | None = None
+        self._failure: BaseException | None = None
+        self._failed = asyncio.Event()
         self._exchanging = asyncio.Lock()
         self._is_over = False
         self._was_ready = False
@@ -63,7 +64,7 @@ class Fleet:
     async def exchange(self, wanted: Mapping[str, ClusterWatch]) -> None:
         """Put these clusters in force: stop what is not among them, start what is new.
 
-        Does nothing once `run` has ended: nobody would stop what it started.
+        Does nothing after `close`: nobody would stop what it started.
         """
         async with self._exchanging:
             if self._is_over:
@@ -89,14 +90,16 @@ class Fleet:
 
     async def run(self) -> None:
         """Wait until a cluster's watch ends by itself, which only a bug makes it do, and raise that."""
-        self._failed = asyncio.get_running_loop().create_future()
-        try:
-            await self._failed
-        finally:
-            async with self._exchanging:
-                self._is_over = True
-                for name in list(self._watches):
-                    await self._stop(name)
+        await self._failed.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    async def close(self) -> None:
+        """Stop every cluster, after an exchange under way, and start none any more."""
+        async with self._exchanging:
+            self._is_over = True
+            for name in list(self._watches):
+                await self._stop(name)
 
     async def derive(self) -> None:
         """Derive every cluster from what the Board knows now."""
@@ -115,8 +118,9 @@ class Fleet:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         failure = None if task.cancelled() else task.exception()
-        if failure is not None and self._failed is not None and not self._failed.done():
-            self._failed.set_exception(failure)
+        if failure is not None:
+            self._failure = failure
+            self._failed.set()
 
     def _kept(self, settings: ClusterSettings) -> ClusterWatch | None:
         watch = self._watches.get(settings.name)

@@ -56,6 +56,7 @@ class Watching:
         self._running.cancel()
         with suppress(asyncio.CancelledError):
             await self._running
+        await self.fleet.close()
 
     async def readings(self) -> dict[str, float]:
         """Derive now and return every reading by its short name."""
