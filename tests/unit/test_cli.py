@@ -8,10 +8,13 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import typer
+from click.testing import Result
+from typer.testing import CliRunner
 
 from exporter import __version__
 from exporter.cli import app
@@ -39,6 +42,11 @@ DOUBTFUL_FILE = """clusters:
 """
 
 
+def invoke(*arguments: str, environment: Mapping[str, str] | None = None) -> Result:
+    """Run a verb in this process, to its end: for what ends before anything is started."""
+    return CliRunner().invoke(app, arguments, env=environment, prog_name="qdrant-exporter")
+
+
 def test_reading_the_command_line_imports_nothing_heavy() -> None:
     """--help and completion answer at once because of it."""
     code = f"import sys, exporter.cli; print(*[name for name in {HEAVY} if name in sys.modules])"
@@ -56,37 +64,37 @@ def test_every_flag_of_the_table_is_an_option_of_the_verb(verb: str) -> None:
     assert {flag.option for flag in FLAGS} <= options
 
 
-async def test_version_says_which_exporter_this_is() -> None:
+def test_version_says_which_exporter_this_is() -> None:
     """The same as the metric qdrantx_build_info."""
-    done = await run_command("--version")
+    done = invoke("--version")
 
-    assert (done.returncode, done.stdout) == (0, f"qdrant-exporter {__version__}\n")
+    assert (done.exit_code, done.stdout) == (0, f"qdrant-exporter {__version__}\n")
 
 
-async def test_help_names_the_environment_variable_of_each_flag() -> None:
+def test_help_names_the_environment_variable_of_each_flag() -> None:
     """Containers are configured by variables; nobody should have to guess their names."""
-    done = await run_command("run", "--help")
+    done = invoke("run", "--help")
 
-    assert done.returncode == 0
+    assert done.exit_code == 0
     words = "".join(done.stdout.split())
     assert all(flag.variable in words for flag in FLAGS)
 
 
-async def test_catalog_prints_sources_and_metrics_as_markdown() -> None:
+def test_catalog_prints_sources_and_metrics_as_markdown() -> None:
     """The README's tables are made of it."""
-    done = await run_command("catalog")
+    done = invoke("catalog")
 
-    assert done.returncode == 0
+    assert done.exit_code == 0
     assert "| source | asks |" in done.stdout
     assert "| `qdrantx_up` | gauge |" in done.stdout
 
 
-async def test_check_tells_all_problems_of_a_file_at_once_with_line_and_path(tmp_path: Path) -> None:
+def test_check_tells_all_problems_of_a_file_at_once_with_line_and_path(tmp_path: Path) -> None:
     """Nobody should mend a file one error at a time."""
     file = tmp_path / "config.yaml"
     file.write_text(BAD_FILE, encoding="utf-8")
 
-    done = await run_command("check", str(file))
+    done = invoke("check", str(file))
 
     places = [line.removeprefix(f"{file}:").split(": ")[:2] for line in done.stderr.splitlines()]
     assert places == [
@@ -96,61 +104,61 @@ async def test_check_tells_all_problems_of_a_file_at_once_with_line_and_path(tmp
         ["7", "clusters.1.apikey"],
     ]
     assert "did you mean api_key?" in done.stderr
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.exit_code, done.stdout) == (2, "")
 
 
-async def test_check_of_a_good_file_names_its_clusters_and_warns_of_what_is_doubtful(tmp_path: Path) -> None:
+def test_check_of_a_good_file_names_its_clusters_and_warns_of_what_is_doubtful(tmp_path: Path) -> None:
     """A key over plain http works, and should not stay so."""
     file = tmp_path / "config.yaml"
     file.write_text(DOUBTFUL_FILE, encoding="utf-8")
 
-    done = await run_command("check", str(file))
+    done = invoke("check", str(file))
 
-    assert (done.returncode, done.stdout) == (0, f"{file}: good; clusters: shop\n")
+    assert (done.exit_code, done.stdout) == (0, f"{file}: good; clusters: shop\n")
     assert done.stderr.startswith(
         f"{file}: warning: clusters.0.api_key: goes over plain http to qdrant-0:6333"
     )
     assert "sesame" not in done.stderr
 
 
-async def test_check_of_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:
+def test_check_of_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:
     """One sentence, no traceback."""
-    done = await run_command("check", str(tmp_path / "missing.yaml"))
+    done = invoke("check", str(tmp_path / "missing.yaml"))
 
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert done.stderr == f"{tmp_path}/missing.yaml: the file cannot be read: No such file or directory\n"
 
 
-async def test_run_with_nothing_says_what_to_give() -> None:
+def test_run_with_nothing_says_what_to_give() -> None:
     """The first thing a person types."""
-    done = await run_command("run")
+    done = invoke("run")
 
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert "--qdrant.url" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-async def test_bad_flags_are_told_all_at_once_under_their_own_names() -> None:
+def test_bad_flags_are_told_all_at_once_under_their_own_names() -> None:
     """A flag is named as typed, a variable as set."""
-    done = await run_command(
+    done = invoke(
         "run",
         "--qdrant.url=localhost",
         "--web.listen-address=80",
         "--log.level=loud",
-        more_environment={"QDRANT_EXPORTER_LOG_FORMAT": "xml"},
+        environment={"QDRANT_EXPORTER_LOG_FORMAT": "xml"},
     )
 
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert len(done.stderr.splitlines()) == 4
     for name in ("--qdrant.url", "--web.listen-address", "--log.level", "QDRANT_EXPORTER_LOG_FORMAT"):
         assert f"{name}: " in done.stderr
 
 
-async def test_an_unknown_flag_is_refused_with_exit_code_2() -> None:
+def test_an_unknown_flag_is_refused_with_exit_code_2() -> None:
     """Told by the parser itself, without a traceback."""
-    done = await run_command("run", "--qdrant.ur=http://localhost")
+    done = invoke("run", "--qdrant.ur=http://localhost")
 
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert "No such option: --qdrant.ur" in done.stderr
 
 
@@ -182,6 +190,14 @@ async def test_a_state_directory_in_use_ends_run_naming_the_process_that_has_it(
     assert done.returncode == 1
     assert f"{tmp_path} is in use by another qdrant-exporter run (pid {os.getpid()})" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_output_form_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    """Before anybody is polled."""
+    done = invoke("once", "--qdrant.url=http://127.0.0.1:1", "--output=xml")
+
+    assert done.exit_code == 2
+    assert done.stderr == "--output: there is no 'xml'; write table, json or prometheus\n"
 
 
 async def test_a_broken_web_file_is_a_configuration_error(tmp_path: Path) -> None:

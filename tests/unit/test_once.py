@@ -331,11 +331,3 @@ async def test_the_command_prints_to_a_pipe_without_colours_and_whatever_its_enc
         assert 'collection="🦀"' in done.stdout
     else:
         assert "\\U0001f980" in done.stdout
-
-
-async def test_an_output_form_that_does_not_exist_is_refused() -> None:
-    """With the three that do."""
-    done = await run_command("once", "--qdrant.url=http://127.0.0.1:1", "--output=xml")
-
-    assert done.returncode == 2
-    assert done.stderr == "--output: there is no 'xml'; write table, json or prometheus\n"

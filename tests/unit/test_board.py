@@ -1,0 +1,247 @@
+"""The meeting place: what it keeps, for how long, and what goes with a peer that is down."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from exporter.board import Board
+from exporter.model import Fault, FaultKind, Kind, MetricSpec, Observation, ProducerKey, Reading
+from tests.kit.clock import ManualClock
+
+SPEC = MetricSpec("qdrantx_test", Kind.GAUGE, "Something", "1", "GET /telemetry", ("qdrant_cluster",))
+FAULT = Fault(FaultKind.TIMEOUT, "/telemetry", "no answer")
+
+
+class Ground:
+    """A Board under a clock moved by hand."""
+
+    def __init__(self, *, expires: bool = True) -> None:
+        self.clock = ManualClock()
+        self.board = Board(clock=self.clock, expires=expires)
+
+    def put(
+        self,
+        source: str,
+        value: float | None,
+        *,
+        peer: str = "a",
+        interval: float = 10.0,
+        cluster: str = "shop",
+        took: float = 0.1,
+    ) -> None:
+        """Put what a source read; None: its poll failed."""
+        self.board.put(
+            Observation(
+                key=ProducerKey(cluster, peer, source),
+                at_seconds=self.clock.now(),
+                monotonic_seconds=self.clock.monotonic(),
+                took_seconds=took,
+                interval_seconds=interval,
+                seen=value,
+                readings=() if value is None else (Reading(SPEC, (cluster,), value),),
+                faults=() if value is not None else (FAULT,),
+            )
+        )
+
+    def told(self) -> dict[tuple[str, str], float]:
+        """Return what the Board tells now, by peer and source."""
+        return {
+            (key.peer, key.source): readings[0].value
+            for key, readings in self.board.view().blocks()
+            if readings
+        }
+
+
+@pytest.fixture
+def ground() -> Ground:
+    return Ground()
+
+
+def test_a_reading_is_told_until_it_is_three_of_its_intervals_old(ground: Ground) -> None:
+    """A slow source's reading lives longer than a fast one's."""
+    ground.put("cluster", 1.0, interval=10.0)
+    ground.put("memory", 2.0, interval=100.0)
+
+    ground.clock.advance(30.0)
+    assert ground.told() == {("a", "cluster"): 1.0, ("a", "memory"): 2.0}
+    ground.clock.advance(0.1)
+    assert ground.told() == {("a", "memory"): 2.0}
+    ground.clock.advance(270.0)
+    assert ground.told() == {}
+
+
+def test_a_failed_poll_keeps_the_last_good_reading_until_that_expires(ground: Ground) -> None:
+    """One lost poll makes no gap; failing on does not make old news younger."""
+    ground.put("cluster", 1.0)
+    for _ in range(3):
+        ground.clock.advance(10.0)
+        ground.put("cluster", None)
+    assert ground.told() == {("a", "cluster"): 1.0}
+    assert ground.board.view().newest[ProducerKey("shop", "a", "cluster")].faults == (FAULT,)
+
+    ground.clock.advance(10.0)
+    ground.put("cluster", None)
+
+    assert ground.told() == {}
+
+
+def test_a_reading_that_expired_does_not_come_back(ground: Ground) -> None:
+    """Also not when the interval of the source is stretched afterwards."""
+    ground.put("cluster", 1.0, interval=10.0)
+    ground.clock.advance(31.0)
+    ground.told()
+    ground.put("cluster", None, interval=600.0)
+
+    assert ground.told() == {}
+
+
+def test_a_peer_whose_telemetry_failed_for_three_intervals_loses_what_its_slow_sources_said(
+    ground: Ground,
+) -> None:
+    """A series that outlives its peer by minutes would look like life. Other peers are not touched."""
+    ground.put("memory", 2.0, interval=600.0)
+    ground.put("memory", 3.0, peer="b", interval=600.0)
+    ground.put("telemetry", 1.0)
+    for _ in range(4):
+        ground.clock.advance(10.0)
+        ground.put("telemetry", None)
+    assert ground.told() == {("a", "memory"): 2.0, ("b", "memory"): 3.0}
+
+    ground.clock.advance(0.1)
+
+    assert ground.told() == {("b", "memory"): 3.0}
+
+
+def test_a_peer_that_never_answered_telemetry_is_down_after_three_intervals(ground: Ground) -> None:
+    """What a cheap source says of it goes then too."""
+    ground.put("healthz", 1.0, interval=600.0)
+    ground.put("telemetry", None)
+    ground.clock.advance(30.0)
+    assert ground.told() == {("a", "healthz"): 1.0}
+
+    ground.clock.advance(0.1)
+
+    assert ground.told() == {}
+
+
+def test_a_peer_that_answers_again_tells_nothing_from_before_it_was_down(ground: Ground) -> None:
+    """It may have been started anew meanwhile: its slow sources are told from their next poll on."""
+    ground.put("memory", 2.0, interval=600.0)
+    ground.put("telemetry", None)
+    ground.clock.advance(31.0)
+    assert ground.told() == {}
+
+    ground.put("telemetry", 1.0)
+    assert ground.told() == {("a", "telemetry"): 1.0}
+    ground.put("memory", 3.0, interval=600.0)
+    assert ground.told() == {("a", "telemetry"): 1.0, ("a", "memory"): 3.0}
+
+
+def test_a_poll_that_takes_longer_than_its_interval_sets_the_pace(ground: Ground) -> None:
+    """The next answer cannot come sooner, so its reading is not too old before that."""
+    ground.put("memory", 1.0, interval=10.0, took=40.0)
+
+    ground.clock.advance(120.0)
+    assert ground.told() == {("a", "memory"): 1.0}
+    ground.clock.advance(0.1)
+    assert ground.told() == {}
+
+
+def test_one_look_keeps_what_it_read_however_long_it_takes() -> None:
+    """Nothing is polled again that could replace it."""
+    ground = Ground(expires=False)
+    ground.put("cluster", 1.0)
+    ground.clock.advance(10_000.0)
+
+    assert ground.told() == {("a", "cluster"): 1.0}
+
+
+def test_what_a_producer_said_is_withdrawn_without_touching_the_others(ground: Ground) -> None:
+    """Another peer speaks for the cluster now."""
+    for source in ("aliases", "telemetry"):
+        ground.put(source, 1.0)
+        ground.board.post(ProducerKey("shop", "a", source), (Reading(SPEC, ("shop",), 1.0),))
+
+    ground.board.withdraw(ProducerKey("shop", "a", "aliases"))
+
+    assert {key.source for key, _ in ground.board.view().blocks()} == {"telemetry"}
+
+
+def test_standing_readings_outlive_the_failures_they_tell_of(ground: Ground) -> None:
+    """qdrantx_up is one of them."""
+    ground.put("telemetry", None)
+    ground.board.post(ProducerKey("shop", "a", "record:peer"), (Reading(SPEC, ("shop",), 0.0),))
+    ground.clock.advance(10_000.0)
+
+    assert ground.told() == {("a", "record:peer"): 0.0}
+
+
+def test_forgetting_a_peer_drops_all_of_it_and_nothing_else(ground: Ground) -> None:
+    """Of a peer with the same label in another cluster nothing is dropped."""
+    for cluster, peer in (("shop", "a"), ("shop", "b"), ("archive", "a")):
+        ground.put("telemetry", 1.0, cluster=cluster, peer=peer)
+        ground.board.post(ProducerKey(cluster, peer, "record:peer"), (Reading(SPEC, (cluster,), 1.0),))
+    ground.put("cluster", None, peer="a")
+
+    ground.board.forget("shop", "a")
+
+    view = ground.board.view()
+    assert {(key.cluster, key.peer) for key, _ in view.blocks()} == {("shop", "b"), ("archive", "a")}
+    assert ProducerKey("shop", "a", "cluster") not in view.newest
+
+
+def test_forgetting_a_cluster_drops_what_was_derived_of_it_too(ground: Ground) -> None:
+    """Nobody would ever replace it."""
+    ground.put("telemetry", 1.0)
+    ground.board.derive("shop", {"cluster": (Reading(SPEC, ("shop",), 1.0),)})
+    ground.board.derive("archive", {"cluster": (Reading(SPEC, ("archive",), 1.0),)})
+
+    ground.board.forget("shop")
+
+    assert [key.cluster for key, _ in ground.board.view().blocks()] == ["archive"]
+
+
+def test_what_is_derived_replaces_all_that_was_derived_before(ground: Ground) -> None:
+    """A collection that vanished takes its block with it."""
+    ground.board.derive("shop", {"collection:docs": (Reading(SPEC, ("shop",), 1.0),), "cluster": ()})
+
+    ground.board.derive("shop", {"cluster": ()})
+
+    assert [key.source for key, _ in ground.board.view().blocks()] == ["cluster"]
+
+
+def test_a_view_does_not_change_after_it_was_taken(ground: Ground) -> None:
+    """It may be read in a thread while polls go on."""
+    ground.put("telemetry", 1.0)
+    ground.board.derive("shop", {"cluster": (Reading(SPEC, ("shop",), 1.0),)})
+    ground.board.post(ProducerKey("shop", "a", "record:peer"), (Reading(SPEC, ("shop",), 1.0),))
+    view = ground.board.view()
+    before = list(view.blocks())
+
+    ground.put("telemetry", 2.0)
+    ground.put("cluster", 3.0)
+    ground.board.derive("shop", {})
+    ground.board.forget("shop")
+
+    assert list(view.blocks()) == before
+
+
+async def test_a_waiter_wakes_for_what_is_put_posted_or_forgotten_and_not_for_what_is_derived(
+    ground: Ground,
+) -> None:
+    """What is derived comes from a change: to wake for it would never end."""
+    key = ProducerKey("shop", "a", "record:peer")
+    for change in (
+        lambda: ground.put("telemetry", 1.0),
+        lambda: ground.board.post(key, ()),
+        lambda: ground.board.forget("shop"),
+    ):
+        change()
+        await asyncio.wait_for(ground.board.wait_for_change(), 1.0)
+
+    ground.board.derive("shop", {"cluster": ()})
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(ground.board.wait_for_change(), 0.05)
