@@ -85,6 +85,7 @@ class PeerPoller:
         self._off_loop = off_loop
         self._on_learnt = on_learnt
         self._version: Version | None = None
+        self._own_collections: tuple[str, ...] = ()
         self._telemetry_read = asyncio.Event()
         self._waking = asyncio.Event()
         self._answers: bool | None = None
@@ -183,6 +184,7 @@ class PeerPoller:
             deadline_seconds=self._limits.deadline_seconds,
             fanout_deadline_seconds=self._limits.fanout_deadline_seconds,
             collections=collections,
+            own_collections=self._own_collections,
             busy_collections=busy,
             unreachable_through=unreachable,
             off_loop=self._off_loop,
@@ -224,6 +226,7 @@ class PeerPoller:
             if self.up:
                 if was_down:
                     self.wake()
+                self._own_collections = tuple(observation.seen.collections)
                 self._version = observation.seen.version
                 self._telemetry_read.set()
         if name == "healthz":

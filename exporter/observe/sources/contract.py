@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
+from exporter.errors import BadPayload
 from exporter.model import CLUSTER_LABEL, Fault, Kind, MetricSpec, Reading
 from exporter.qdrant.answers import Answer
 from exporter.qdrant.gateway import Gateway
 from exporter.qdrant.versions import Version
 
-T = TypeVar("T")
+# Enough to find the pattern; a log line must not grow with the deployment.
+ODD_NAMES_TOLD = 3
 
 PEER_LABELS = (CLUSTER_LABEL, "peer")
 
@@ -65,7 +67,8 @@ class Ask:
     version: Version | None
     deadline_seconds: float  # one call that this peer answers by itself
     fanout_deadline_seconds: float  # one call for which the server asks other peers
-    collections: Sequence[str]  # those to ask about, in order
+    collections: Sequence[str]  # those of the cluster to ask about, in order
+    own_collections: Sequence[str]  # all that this peer knows of, excluded ones too
     busy_collections: Sequence[str]  # of those, the ones that are not green everywhere
     unreachable_through: str  # why calls to other peers must fail now; "" when they need not
     off_loop: Callable[..., Awaitable[Any]]  # run a pure function beside the event loop
@@ -80,6 +83,15 @@ class Source(Protocol):
     specs: tuple[MetricSpec, ...]
 
     async def poll(self, ask: Ask) -> Learnt: ...
+
+
+def odd(endpoint: str, what: str, names: Sequence[str]) -> tuple[Fault, ...]:
+    """Return the one fault of parts that do not read, naming the first few: there may be thousands."""
+    if not names:
+        return ()
+    first = ", ".join(repr(name) for name in names[:ODD_NAMES_TOLD])
+    more = f" and {len(names) - ODD_NAMES_TOLD} more" if len(names) > ODD_NAMES_TOLD else ""
+    return (BadPayload(endpoint, f"{what} {first}{more}: not as expected").fault(),)
 
 
 def peer_gauge(name: str, what: str, unit: str, source: str, *more_labels: str) -> MetricSpec:

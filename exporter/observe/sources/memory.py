@@ -45,7 +45,12 @@ class MemorySource:
             answer = await ask.gateway.get(
                 path, endpoint=ENDPOINT, deadline_seconds=ask.fanout_deadline_seconds
             )
-            return result(answer.body, CollectionMemory, ENDPOINT).total
+            return read(answer.body)
 
         swept = await sweep(ask.collections, usage)
         return Learnt(MemorySeen(swept.answers), faults=swept.faults)
+
+
+def read(body: bytes) -> Usage:
+    """Return the usage of one collection, in bytes. Raises BadPayload."""
+    return result(body, CollectionMemory, ENDPOINT).total

@@ -33,10 +33,9 @@ class OptimizationsSource:
     specs: tuple[MetricSpec, ...] = ()
 
     async def poll(self, ask: Ask) -> Learnt:
-        idle = dict.fromkeys(ask.collections, 0)
-        if ask.busy_collections and ask.unreachable_through:
-            for name in ask.busy_collections:
-                del idle[name]
+        busy = frozenset(ask.busy_collections)
+        idle = {name: 0 for name in ask.collections if name not in busy}
+        if busy and ask.unreachable_through:
             return Learnt(OptimizationsSeen(idle), faults=(held_back(ENDPOINT, ask),))
 
         async def queued(collection: str) -> int:
@@ -44,11 +43,15 @@ class OptimizationsSource:
             answer = await ask.gateway.get(
                 path, endpoint=ENDPOINT, deadline_seconds=ask.fanout_deadline_seconds
             )
-            return result(answer.body, CollectionOptimizations, ENDPOINT).summary.queued_points
+            return read(answer.body)
 
         swept = await sweep(ask.busy_collections, queued)
-        known = {name: 0 for name in idle if name not in set(ask.busy_collections)}
-        return Learnt(OptimizationsSeen(known | swept.answers), faults=swept.faults)
+        return Learnt(OptimizationsSeen(idle | swept.answers), faults=swept.faults)
+
+
+def read(body: bytes) -> int:
+    """Return the points queued for an optimizer. Raises BadPayload."""
+    return result(body, CollectionOptimizations, ENDPOINT).summary.queued_points
 
 
 def held_back(endpoint: str, ask: Ask) -> Fault:

@@ -10,9 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from exporter.errors import BadPayload
 from exporter.model import MetricSpec
-from exporter.observe.sources.contract import Ask, Learnt, Pace, Reach
+from exporter.observe.sources.contract import Ask, Learnt, Pace, Reach, odd
 from exporter.observe.sources.remembered import Remembered
 from exporter.observe.sources.telemetry import DUMMY
 from exporter.qdrant.payloads import (
@@ -84,13 +83,7 @@ class SegmentsSource:
     async def poll(self, ask: Ask) -> Learnt:
         answer = await ask.gateway.get(PATH, endpoint=ENDPOINT, deadline_seconds=ask.deadline_seconds)
         seen: SegmentsSeen = await ask.off_loop(read, answer.body, self._remembered)
-        return Learnt(
-            seen,
-            faults=tuple(
-                BadPayload(ENDPOINT, f"segments of collection {name!r} do not read as expected").fault()
-                for name in seen.unreadable
-            ),
-        )
+        return Learnt(seen, faults=odd(ENDPOINT, "segments of collections", seen.unreadable))
 
 
 def read(body: bytes, remembered: Remembered[Mapping[int, ShardSegmentsSeen]]) -> SegmentsSeen:

@@ -38,13 +38,13 @@ class SnapshotsSource:
     async def poll(self, ask: Ask) -> Learnt:
         async def listed(path: str, endpoint: str) -> list[Snapshot]:
             answer = await ask.gateway.get(path, endpoint=endpoint, deadline_seconds=ask.deadline_seconds)
-            return result(answer.body, list[Snapshot], endpoint)
+            return read(answer.body, endpoint)
 
         async def of_collection(collection: str) -> list[Snapshot]:
             return await listed(f"/collections/{quote_segment(collection)}/snapshots", ENDPOINT)
 
         full = await listed(FULL_ENDPOINT, FULL_ENDPOINT)
-        swept = await sweep(ask.collections, of_collection)
+        swept = await sweep(ask.own_collections, of_collection)
         lists = [full, *swept.answers.values()]
         seen = SnapshotsSeen(
             count=sum(len(snapshots) for snapshots in lists),
@@ -52,6 +52,11 @@ class SnapshotsSource:
             whole=not swept.faults,
         )
         return Learnt(seen, tuple(readings(seen, ask.cluster, ask.peer)), swept.faults)
+
+
+def read(body: bytes, endpoint: str) -> list[Snapshot]:
+    """Understand a list of snapshots. Raises BadPayload."""
+    return result(body, list[Snapshot], endpoint)
 
 
 def readings(seen: SnapshotsSeen, cluster: str, peer: str) -> list[Reading]:

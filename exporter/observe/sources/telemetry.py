@@ -16,7 +16,7 @@ from msgspec import Raw
 from exporter.errors import BadPayload
 from exporter.model import Evidence, Kind, MetricSpec, Reading
 from exporter.observe.sources import traffic
-from exporter.observe.sources.contract import PEER_LABELS, Ask, Learnt, Pace, Reach, peer_gauge
+from exporter.observe.sources.contract import PEER_LABELS, Ask, Learnt, Pace, Reach, odd, peer_gauge
 from exporter.observe.sources.remembered import Remembered
 from exporter.qdrant.answers import decode
 from exporter.qdrant.payloads import (
@@ -166,10 +166,7 @@ class TelemetrySource:
         parts = Parts()
         seen = read(telemetry, self._remembered, parts)
         told = tuple(readings(telemetry, seen, parts, (cluster, peer)))
-        odd = [f"the part {name!r}" for name in parts.odd] + [
-            f"collection {name!r}" for name in seen.unreadable
-        ]
-        faults = tuple(BadPayload(ENDPOINT, f"{what} does not read as expected").fault() for what in odd)
+        faults = (*odd(ENDPOINT, "parts", parts.odd), *odd(ENDPOINT, "collections", seen.unreadable))
         return Learnt(seen, told, faults)
 
 
