@@ -255,10 +255,9 @@ def _duplicates(chunks: Sequence[_Chunk]) -> list[frozenset[int]]:
         if chunk.spec is not first:
             found.append(frozenset(range(len(chunk.labels))))
             continue
-        together = seen.union(chunk.labels)
-        alone = len(together) == len(seen) + len(chunk.labels)
+        alone = seen.isdisjoint(chunk.labels) and len(set(chunk.labels)) == len(chunk.labels)
         found.append(frozenset() if alone else frozenset(_repeated(chunk.labels, seen)))
-        seen = together
+        seen.update(chunk.labels)
     return found
 
 
