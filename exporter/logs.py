@@ -11,6 +11,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping
+from html import escape
 from typing import Any, TextIO, cast
 from urllib.parse import quote
 
@@ -30,6 +31,13 @@ HIDDEN = "<secret>"
 _OWN_FIELDS = ("timestamp", "level")
 
 
+def spellings_of(secret: str) -> frozenset[str]:
+    """Return how a text may show a secret: as it is, and as JSON, repr, URLs and HTML escape it."""
+    plain = {secret, json.dumps(secret)[1:-1], repr(secret)[1:-1]}
+    in_urls = {quote(secret), quote(secret, safe="")}
+    return frozenset((plain | in_urls | set(map(escape, plain))) - {""})
+
+
 class Redactor:
     """A structlog processor that takes known secrets out of every field of every line.
 
@@ -42,12 +50,10 @@ class Redactor:
         self._secrets: tuple[str, ...] = ()
 
     def hide(self, secrets: Iterable[str]) -> None:
-        """Hide these too: as they are, %-encoded as in a URL, and escaped as in JSON and repr."""
-        known = set(self._secrets)
-        for secret in secrets:
-            known |= {secret, quote(secret, safe=""), json.dumps(secret)[1:-1], repr(secret)[1:-1]}
+        """Hide these too, in every spelling."""
+        known = set(self._secrets).union(*map(spellings_of, secrets))
         # longest first: one secret may be the beginning of another
-        self._secrets = tuple(sorted(known - {""}, key=len, reverse=True))
+        self._secrets = tuple(sorted(known, key=len, reverse=True))
 
     def __call__(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         return {

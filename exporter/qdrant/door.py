@@ -10,6 +10,8 @@ from urllib.parse import quote
 
 from yarl import URL
 
+from exporter.logs import spellings_of
+
 # What may stand in a request line: printable ASCII without "#". Anything else is a name that was
 # not quoted, and a newline among it would be a second request.
 _PATH = re.compile(r"/[!-\"$-~]*")
@@ -111,10 +113,11 @@ class Door:
         return headers
 
     def without_secrets(self, text: str) -> str:
-        """Return `text` with this door's secrets blotted out, should a server echo them."""
-        for secret in (self.api_key, self.bearer_token):
-            if secret is not None:
-                text = text.replace(secret, "***")
+        """Return `text` with this door's secrets blotted out, however a server or a proxy echoes them."""
+        for secret in filter(None, (self.api_key, self.bearer_token)):
+            for spelling in sorted(spellings_of(secret), key=len, reverse=True):
+                # in any case: a host name, for one, is read in lower case
+                text = re.sub(re.escape(spelling), "***", text, flags=re.IGNORECASE)
         return text
 
 
