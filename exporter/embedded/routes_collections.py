@@ -85,8 +85,8 @@ class CollectionRoutes:
         return self._aliases(None)
 
     async def aliases_of(self, request: web.Request) -> Any:
-        """The aliases of one collection."""
-        return self._aliases(self._named(request).name)
+        """The aliases of one collection; none of one that is not there."""
+        return self._aliases(collection_name(request))
 
     async def change_aliases(self, request: web.Request) -> Any:
         """Create, delete and rename aliases, all or none."""

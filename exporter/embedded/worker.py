@@ -35,6 +35,7 @@ from exporter.embedded.segments import read_segments
 
 SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
 READING_VERBS = frozenset({"query", "query_batch", "scroll", "count", "retrieve", "facet"})
+BAD_JSON_PATH = "invalid JSON path "  # how the engine's refusal of a field's name begins
 UPKEEP_VERBS = frozenset({"open", "survey", "optimize"})  # never asked for by a client's body
 
 
@@ -168,6 +169,9 @@ class ShardWorker:
 def _refused(verb: str, error: Exception) -> Reply:
     if verb in UPKEEP_VERBS:
         return Reply(500, f"Service internal error: {error}")
+    if str(error).startswith(BAD_JSON_PATH):
+        path = str(error).removeprefix(BAD_JSON_PATH)
+        return Reply(400, f"Format error in JSON body: Invalid json path: '{path}'")
     if isinstance(error, KeyError | TypeError | ValueError | AttributeError | OverflowError):
         return Reply(400, f"Format error in JSON body: {type(error).__name__}: {error}")
     return Reply(400, f"Wrong input: {error}")

@@ -27,7 +27,8 @@ Seen = TypeVar("Seen")
 URLS_VARIABLE = "QDRANT_URL"
 KEY_VARIABLE = "QDRANT_API_KEY"
 HOW_TO_RUN = (
-    f"no real server: run with {URLS_VARIABLE}=http://127.0.0.1:6333 "
+    "the contract was tested on the embedded server only; for a real one: "
+    f"{URLS_VARIABLE}=http://127.0.0.1:6333 make test ARGS=tests/contract "
     f"(the peers of one cluster: all their URLs, separated by commas; {KEY_VARIABLE} where a key is set)"
 )
 DIMENSION = 64
@@ -40,6 +41,8 @@ PACING = Pacing(quiet_seconds=0.05, patience_seconds=1.0)
 # Work is planned and not begun until another PATCH: what would pass in a moment stands still.
 HELD = {"max_optimization_threads": 0}
 RELEASED = {"max_optimization_threads": 1}
+# A graph so dense that building it takes a second or two on any machine.
+SLOW_GRAPH = {"m": 64, "ef_construct": 1_000, "max_indexing_threads": 1}
 TELEMETRY = "/telemetry?details_level={level}"
 
 

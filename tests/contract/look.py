@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +14,12 @@ from exporter.config.clusters import ClusterSettings, CollectionSettings, PollSe
 from exporter.config.secret import Secret
 from exporter.observe.fleet import Fleet
 from exporter.observe.roster import Trouble, Unwatched
+from exporter.qdrant.door import Door
+from exporter.qdrant.gateway import Gateway
 from exporter.status import failing_sources
 from tests.contract.ground import Qdrant
 from tests.kit.derivation import series
+from tests.kit.gateways import LIMIT_BYTES
 from tests.kit.watching import Watching, cluster_of
 
 # A real server under test shares a machine with the test: slow is not wrong.
@@ -92,3 +96,24 @@ def settings_for(qdrant: Qdrant, *, urls: Sequence[str] | None = None, **options
     options.setdefault("poll", PATIENT)
     collections = CollectionSettings(include=(f"{qdrant.prefix}*",))
     return cluster_of(*(urls or qdrant.urls), collections=collections, api_key=key, **options)
+
+
+@asynccontextmanager
+async def gateway_to(qdrant: Qdrant, **secrets: str) -> AsyncIterator[Gateway]:
+    """A gateway to the first peer; with no other secrets than these."""
+    door = Door(url=qdrant.urls[0], **secrets)
+    gateway = Gateway(
+        door=door,
+        clock=SystemClock(),
+        response_limit_bytes=LIMIT_BYTES,
+        fast_seconds=PATIENT.fast_seconds,
+    )
+    try:
+        yield gateway
+    finally:
+        await gateway.close()
+
+
+def key_of(qdrant: Qdrant) -> dict[str, str]:
+    """The secrets that open a deployment."""
+    return {} if qdrant.api_key is None else {"api_key": qdrant.api_key}

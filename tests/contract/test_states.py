@@ -6,18 +6,16 @@ from typing import Any
 
 import pytest
 
-from tests.contract.ground import DIMENSION, HELD, RELEASED, Qdrant, path_of
+from tests.contract.ground import DIMENSION, HELD, RELEASED, SLOW_GRAPH, Qdrant, path_of
 from tests.contract.look import look_at, watching
 
 KB = 1024
 THRESHOLD_KB = 100
 # As many points of DIMENSION float32 as weigh exactly the threshold.
 THRESHOLD_POINTS = THRESHOLD_KB * KB // (DIMENSION * 4)
-POINTS = 3_000
+POINTS = 2_000
 # One segment, so that a test may reckon with its size; one shard also on a cluster.
 ONE_SEGMENT = {"indexing_threshold": THRESHOLD_KB, "default_segment_number": 1}
-# A graph so dense that building it takes a second or two on any machine.
-SLOW_GRAPH = {"m": 64, "ef_construct": 1_000, "max_indexing_threads": 1}
 ELEMENT_BYTES = {"float32": 4, "float16": 2, "uint8": 1}
 
 
@@ -214,7 +212,7 @@ async def test_deleted_points_are_told_until_a_vacuum_reclaims_their_bytes(qdran
 async def test_a_patch_cancels_the_running_optimization(real: Qdrant) -> None:
     """The log says so, we count it, and the work begins again. The embedded engine cannot be stopped."""
     name = await held(real, hnsw_config=SLOW_GRAPH)
-    await real.write(name, 3 * POINTS)
+    await real.write(name, 4 * POINTS)
     async with watching(real) as watched:
         await watched.until(lambda now: f"collection_points{{collection={name}}}" in now, seconds=20)
         await real.patch(name, **RELEASED)
