@@ -121,6 +121,22 @@ class StateLock:
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._descriptor = descriptor
 
+    def is_held(self) -> bool:
+        """Whether a `run` has the directory now. Does not wait."""
+        try:
+            descriptor = os.open(self._directory / LOCK_NAME, os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise _not_writable(self._directory, error.strerror) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)  # frees it again: a daemon that starts in this moment tries for two seconds
+        return False
+
     def release(self) -> None:
         """Free the directory for the next `run`. Does nothing when it is not held."""
         if self._descriptor is not None:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from exporter.cli import app
 from exporter.clock import SystemClock
 from exporter.memory import PeerMemory
-from exporter.state import KnownPeer, KnownPeerChanges, State
+from exporter.state import KnownPeer, KnownPeerChanges, State, StateLock
 from tests.kit import scripted
 from tests.kit.daemons import RunningDaemon, eventually, run_command
 from tests.kit.derivation import PEER_IDS
@@ -81,6 +81,17 @@ async def test_a_dead_discovered_peer_is_remembered_over_a_restart_until_somebod
     assert set(stored(state)) == set(labels[:2])
     assert again.returncode == 1
     assert again.stderr.startswith(f"no peer {labels[2]} is known in cluster shop; known are: ")
+
+
+def test_a_daemon_that_is_too_busy_to_look_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    """It holds the directory, so it will see the request."""
+    remember(tmp_path, ("q-0:6333", "discovered"))
+
+    with StateLock(directory=tmp_path):
+        done = CliRunner().invoke(app, ["peers", "forget", "shop", "q-0:6333", f"--state.dir={tmp_path}"])
+
+    assert done.exit_code == 0
+    assert "the daemon has not looked for 3 s, it will drop it when it does" in done.stdout
 
 
 async def gone(daemon: RunningDaemon, label: str) -> bool:
