@@ -288,7 +288,7 @@ def answer_of(seen: ClusterSeen) -> ClusterAnswer:
         enabled=seen.enabled,
         peer_id=seen.peer_id,
         peers=seen.peers,
-        leader=seen.leader,
+        leader=seen.leader if seen.led else None,
         consensus_working=seen.working,
         term=seen.term,
         commit=seen.commit,

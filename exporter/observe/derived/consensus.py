@@ -111,8 +111,7 @@ def newest_view(told: Sequence[ConsensusView]) -> ConsensusView | None:
     def rank(one: ConsensusView) -> tuple[int, bool, int, int, int]:
         seen = one.seen
         listed_by = sum(1 for other in told if seen.peer_id in other.seen.peers)
-        in_touch = seen.working and seen.leader is not None
-        return listed_by, in_touch, seen.term, seen.commit, -(seen.peer_id or 0)
+        return listed_by, seen.working and seen.led, seen.term, seen.commit, -(seen.peer_id or 0)
 
     return max(told, key=rank, default=None)
 

@@ -19,7 +19,10 @@ WORKING = peer_gauge(
     SOURCE,
 )
 HAS_LEADER = peer_gauge(
-    "qdrantx_consensus_has_leader", "Whether the peer knows a leader; 0: no quorum", "1 or 0", SOURCE
+    "qdrantx_consensus_has_leader",
+    "Whether the peer knows a leader or, being it, reaches a majority; 0: no quorum",
+    "1 or 0",
+    SOURCE,
 )
 IS_LEADER = peer_gauge("qdrantx_consensus_is_leader", "Whether the peer is the leader", "1 or 0", SOURCE)
 TERM = peer_gauge("qdrantx_consensus_term", "Raft term of the peer", "terms", SOURCE)
@@ -44,6 +47,20 @@ class ClusterSeen:
     is_voter: bool = True
     working: bool = True
     send_failures: Mapping[str, int] = field(default_factory=dict)  # uri -> failed sends in a row
+
+    @property
+    def led(self) -> bool:
+        """It knows a leader; being the leader itself, it reaches a majority.
+
+        A leader that lost the others goes on calling itself one (seen on 1.18.3, two of three
+        killed): only its failed sends tell. An entry goes with the first success.
+        """
+        if self.leader is None:
+            return False
+        if self.leader != self.peer_id:
+            return True
+        reached = sum(1 for uri in self.peers.values() if not self.send_failures.get(uri))
+        return reached > len(self.peers) // 2
 
 
 class Cluster:
@@ -91,8 +108,8 @@ def readings(seen: ClusterSeen, cluster: str, peer: str) -> Iterator[Reading]:
         return
     labels = (cluster, peer)
     yield Reading(WORKING, labels, float(seen.working))
-    yield Reading(HAS_LEADER, labels, float(seen.leader is not None))
-    yield Reading(IS_LEADER, labels, float(seen.leader is not None and seen.leader == seen.peer_id))
+    yield Reading(HAS_LEADER, labels, float(seen.led))
+    yield Reading(IS_LEADER, labels, float(seen.led and seen.leader == seen.peer_id))
     yield Reading(TERM, labels, float(seen.term))
     yield Reading(COMMIT, labels, float(seen.commit))
     yield Reading(PENDING, labels, float(seen.pending_operations))

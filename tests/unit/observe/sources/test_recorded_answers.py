@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from exporter.observe.sources import (
@@ -104,6 +105,22 @@ def test_memory_reads(name: str) -> None:
 def test_optimizations_read(name: str) -> None:
     """The queue is in the summary since 1.17."""
     assert optimizations.read(recording(name).body) >= 0
+
+
+def test_a_leader_that_reaches_no_majority_leads_nobody() -> None:
+    """Two of three were killed and the third was the leader: it goes on naming itself."""
+    told = recording("v1.18.3/cluster/04_peer2_killed_9s/peer0/cluster").json
+    one_lost = cluster.read(msgspec.json.encode(told))
+    failures = told["result"]["message_send_failures"]
+    failures["http://127.0.0.1:6423/"] = failures["http://127.0.0.1:6433/"]
+
+    both_lost = cluster.read(msgspec.json.encode(told))
+
+    assert one_lost.led
+    assert both_lost.leader == both_lost.peer_id
+    assert not both_lost.led
+    readings = {one.spec.name: one.value for one in cluster.readings(both_lost, "default", "peer0")}
+    assert readings["qdrantx_consensus_has_leader"] == 0
 
 
 def test_aliases_read() -> None:
