@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,11 @@ from exporter.web.server import WebServer
 
 log = get_logger()
 
+# Python's cycle collector looks at every object again and again, and what we hold at 1,000 collections
+# are half a million objects without cycles: at its default thresholds (700, 10, 10) it took 1.8 s of
+# 45 s there, in stops of up to 0.37 s; at these 0.4 s.
+COLLECTOR_THRESHOLDS = (50_000, 20, 100)
+
 
 class Daemon:
     """`run`: one process that watches the configured clusters until it is told to stop."""
@@ -57,6 +63,8 @@ class Daemon:
 
     async def run(self, on_started: Callable[[Daemon], Awaitable[None]] | None = None) -> None:
         """Run until SIGTERM, SIGINT or `stop`. Raises StateError or OSError where it cannot start."""
+        gc.set_threshold(*COLLECTOR_THRESHOLDS)
+        gc.freeze()  # what was imported stays for good
         async with AsyncExitStack() as stack:
             stack.callback(self._reader.shutdown, wait=False, cancel_futures=True)
             self._handle_signals(stack)
