@@ -77,7 +77,7 @@ async def test_a_route_that_the_server_does_not_have_is_unsupported(qdrant: Qdra
 
 
 async def test_a_vector_of_a_wrong_size_is_refused_in_queries_and_writes(qdrant: Qdrant) -> None:
-    """400 with both sizes."""
+    """400 with both sizes; a peer of a cluster quotes another one."""
     name = await qdrant.create()
     wrong = [1.0, 2.0]
 
@@ -87,7 +87,7 @@ async def test_a_vector_of_a_wrong_size_is_refused_in_queries_and_writes(qdrant:
 
     text = f"Wrong input: Vector dimension error: expected dim: {DIMENSION}, got 2"
     assert (queried.status, written.status) == (400, 400)
-    assert (queried.json["status"]["error"], written.json["status"]["error"]) == (text, text)
+    assert all(text in one.json["status"]["error"] for one in (queried, written))
 
 
 async def test_a_second_collection_of_a_name_is_refused(qdrant: Qdrant) -> None:
