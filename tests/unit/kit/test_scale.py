@@ -56,10 +56,7 @@ def test_a_share_of_the_collections_differs_from_answer_to_answer() -> None:
     peer = Peer(SMALL, 0, URIS)
     seen = [local_points(telemetry(peer, 3)) for _ in range(3)]
 
-    moved = [
-        {name for name in later if later[name] != earlier[name]}
-        for earlier, later in pairwise(seen)
-    ]
+    moved = [{name for name in later if later[name] != earlier[name]} for earlier, later in pairwise(seen)]
     assert [len(names) for names in moved] == [2, 2]
     assert not moved[0] & moved[1]
 
