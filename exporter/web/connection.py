@@ -60,8 +60,8 @@ class Lines:
     def add(self, line: Line) -> None:
         """Count this one in."""
         if len(self._open) >= MAX_CONNECTIONS:
-            waiting = (line for line in self._open if line.phase is not Phase.ANSWER)
-            victim = next(waiting, None) or next(iter(self._open))
+            # also one that does not take its answer: a line that moves is never the first
+            victim = next(iter(self._open))
             self.remove(victim)
             victim.cut()
         self._open[line] = None
