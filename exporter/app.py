@@ -50,8 +50,9 @@ class Daemon:
         self._redactor = redactor
         self._clock = SystemClock()
         self._board = Board(clock=self._clock)
-        # One thread reads payloads and derives: in order, and never more than one core beside the loop.
-        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader")
+        # Threads that read payloads and derive: three, so that a peer of 10,000 collections, which takes
+        # seconds to read, keeps no other waiting. What one source of a peer read is read in order.
+        self._reader = ThreadPoolExecutor(max_workers=3, thread_name_prefix="reader")
         self._press = Press(
             board=self._board, renderer=Renderer(clock=self._clock), own=OwnMetrics(version=__version__)
         )

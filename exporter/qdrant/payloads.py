@@ -222,7 +222,7 @@ class LocalShard(Payload, frozen=True):
 class Shard(Payload, frozen=True):
     id: Count
     local: LocalShard | None = None
-    replicate_states: dict[int, str] = {}
+    replicate_states: dict[int, str] | None = None  # {}: the shard was lost with its last peer
 
 
 class CollectionTelemetry(Payload, frozen=True):

@@ -47,10 +47,10 @@ class Deployment:
         """Put a good observation on the Board."""
         self._put(peer, source, seen, ())
 
-    def fail(self, peer: str, *sources: str) -> None:
+    def fail(self, peer: str, *sources: str, kind: FaultKind = FaultKind.TIMEOUT) -> None:
         """The newest poll of these sources failed."""
         for source in sources:
-            self._put(peer, source, None, (Fault(FaultKind.TIMEOUT, source, "no answer"),))
+            self._put(peer, source, None, (Fault(kind, source, "no answer"),))
 
     def _put(self, peer: str, source: str, seen: Any, faults: tuple[Fault, ...]) -> None:
         self.board.put(

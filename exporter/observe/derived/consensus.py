@@ -65,7 +65,7 @@ class Joined:
     peers: tuple[PeerView, ...]
     consensus: tuple[ConsensusView, ...]
     membership: Membership
-    unheard: frozenset[str]  # labels whose first poll of /cluster has not ended
+    unheard: frozenset[str]  # labels that were not asked for /cluster yet, or refuse to answer it
     usage: Mapping[str, Usage]
     queued: Mapping[str, int]
 
@@ -154,7 +154,7 @@ def voters_of(listed: Mapping[int, str], told: Sequence[ConsensusView]) -> set[i
 def quorum_headroom(voters: set[int], told: Sequence[ConsensusView], joined: Joined) -> int | None:
     """Answering voters whose consensus works, minus the majority.
 
-    None where a voter is not watched, or was not polled yet: it may well be up, and one URL of a
+    None where a voter is not watched, was not polled yet or refuses us: it may well be up, and one URL of a
     cluster must not page.
     """
     label_of = joined.membership.label_of

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from exporter.board import BoardView
-from exporter.model import CLUSTER_LABEL, Kind, MetricSpec, Observation, ProducerKey, Reading
+from exporter.model import CLUSTER_LABEL, FaultKind, Kind, MetricSpec, Observation, ProducerKey, Reading
 from exporter.observe.derived import collections, consensus
 from exporter.observe.derived.consensus import ConsensusView, Joined
 from exporter.observe.derived.kept import KeptCollections
@@ -143,6 +143,7 @@ class ClusterDeriver:
                     label,
                     peer_id,
                     self._answering(board, label, "telemetry"),
+                    self._refusing(board, label, "telemetry"),
                     seen,
                     segments[label].seen if label in segments else None,
                     listed=not listing or peer_id in listing,
@@ -151,8 +152,12 @@ class ClusterDeriver:
         return Joined(
             tuple(peers),
             views,
-            Membership(label_of, self._failing(board, watched, "telemetry")),
-            frozenset(label for label in watched if self._newest_of(board, label, "cluster") is None),
+            Membership(label_of, self._silent(board, watched)),
+            frozenset(
+                label
+                for label in watched
+                if self._newest_of(board, label, "cluster") is None or self._refusing(board, label, "cluster")
+            ),
             _newest(board, self._cluster, "memory", "usage"),
             _newest(board, self._cluster, "optimizations", "queued_points"),
         )
@@ -164,9 +169,14 @@ class ClusterDeriver:
         newest = self._newest_of(board, label, source)
         return newest is not None and newest.seen is not None
 
-    def _failing(self, board: BoardView, watched: Iterable[str], source: str) -> frozenset[str]:
-        newest = {label: self._newest_of(board, label, source) for label in watched}
-        return frozenset(label for label, one in newest.items() if one is not None and one.seen is None)
+    def _refusing(self, board: BoardView, label: str, source: str) -> bool:
+        """The newest poll failed at a server that is there: nothing follows for what it holds."""
+        newest = self._newest_of(board, label, source)
+        return newest is not None and newest.seen is None and not _is_silent(newest)
+
+    def _silent(self, board: BoardView, watched: Iterable[str]) -> frozenset[str]:
+        newest = {label: self._newest_of(board, label, "telemetry") for label in watched}
+        return frozenset(label for label, one in newest.items() if one is not None and _is_silent(one))
 
     def _look(self, board: BoardView, watched: Mapping[str, int | None]) -> None:
         """Feed the histories, each observation once; those of peers that are gone go."""
@@ -235,8 +245,15 @@ class ClusterDeriver:
         return cached[1]
 
 
+# Kinds of failure in which the server was not heard at all.
+SILENCE = frozenset({FaultKind.TIMEOUT, FaultKind.UNREACHABLE})
+
 # One object, so that "nothing known" twice is no change.
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def _is_silent(observation: Observation) -> bool:
+    return observation.seen is None and any(fault.kind in SILENCE for fault in observation.faults)
 
 
 def collections_told(newest: PeerView, peers: Sequence[PeerView]) -> Mapping[str, CollectionSeen]:

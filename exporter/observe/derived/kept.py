@@ -56,11 +56,18 @@ class KeptCollections:
         # what concerns every collection alike: who is who, who answers
         circumstances = (
             tuple(
-                (peer.label, peer.peer_id, peer.answering, peer.telemetry.commit, _current(peer))
+                (
+                    peer.label,
+                    peer.peer_id,
+                    peer.answering,
+                    peer.refusing,
+                    peer.telemetry.commit,
+                    _current(peer),
+                )
                 for peer in joined.peers
             ),
             tuple(joined.membership.label_of.items()),
-            joined.membership.failing,
+            joined.membership.silent,
         )
         unchanged = circumstances == self._circumstances
         if unchanged and _same(inputs, self._inputs):

@@ -26,6 +26,7 @@ class PeerView:
     label: str
     peer_id: int | None
     answering: bool  # its newest telemetry poll gave a readable answer
+    refusing: bool  # that poll failed, but the server was there: a wrong key, a limit, an odd answer
     telemetry: TelemetrySeen
     segments: SegmentsSeen | None = None
     listed: bool = True  # the cluster lists it; one that was removed may run on and tell old news
@@ -33,10 +34,10 @@ class PeerView:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """Which peer ids are watched, under which label, and whose newest telemetry poll failed."""
+    """Which peer ids are watched, under which label, and who was silent at the newest telemetry poll."""
 
     label_of: Mapping[int, str]
-    failing: frozenset[str] = frozenset()
+    silent: frozenset[str] = frozenset()
 
     def label(self, peer_id: int) -> str:
         """Return the label of a peer; one known only by its id is "id:<peer_id>"."""
@@ -82,7 +83,7 @@ def shard_view(shard: int, replicas: list[ReplicaView]) -> ShardView:
     """Settle what a shard is from its replicas, given lowest peer id first."""
     usable = [replica for replica in replicas if replica.usable]
     lives = [replica.live for replica in replicas]
-    undecided = None in lives or not lives  # a shard that lists no replica tells nothing
+    undecided = None in lives  # a shard without any replica was lost with its last peer
     return ShardView(
         shard,
         replicas,
@@ -200,7 +201,8 @@ def _told(peer_id: int, state: str, peer: PeerView, shard: ShardSeen, told: Told
     local = own.local if own is not None and peer_id in own.states else None
     usable = state in READABLE and local is not None and local.loaded
     live: bool | None = usable and peer.answering
-    if local is None and state in READABLE and peer.answering and _is_behind(peer, told):
+    unknown = peer.refusing or (local is None and peer.answering and _is_behind(peer, told))
+    if unknown and state in READABLE:
         live = None
     segments = None if local is None else _segments_of(peer, told.collection, shard.shard)
     return ReplicaView(peer_id, peer.label, peer.answering, state, live, usable, local, segments)
@@ -215,9 +217,9 @@ def _is_behind(peer: PeerView, told: Told) -> bool:
 
 
 def _untold(peer_id: int, state: str, membership: Membership) -> ReplicaView:
-    """A replica whose peer told nothing: not live if its poll failed, undecided if nobody asked it yet."""
+    """A replica whose peer told nothing: not live if that was silent, undecided if nobody asked it yet."""
     label = membership.label(peer_id)
-    live = False if label in membership.failing or state not in READABLE else None
+    live = False if label in membership.silent or state not in READABLE else None
     return ReplicaView(peer_id, label, False, state, live, False)
 
 

@@ -224,14 +224,16 @@ def _works(status: PeerConsensus) -> bool:
 
 def read_collection(told: CollectionTelemetry) -> CollectionSeen:
     """Understand one collection of the telemetry. Raises BadPayload where its shards are left out."""
-    if told.shards is None:
-        raise BadPayload(ENDPOINT, f"collection {told.id!r} is told without its shards")
+    if told.shards is None or any(shard.replicate_states is None for shard in told.shards):
+        raise BadPayload(ENDPOINT, f"collection {told.id!r} is told without its shards or their replicas")
     return CollectionSeen(
         name=told.id,
         replication_factor=told.config.params.replication_factor,
         indexing_threshold_kb=told.config.optimizer_config.indexing_threshold,
         shards=tuple(
-            ShardSeen(shard.id, shard.replicate_states, read_local(shard.local) if shard.local else None)
+            ShardSeen(
+                shard.id, shard.replicate_states or {}, read_local(shard.local) if shard.local else None
+            )
             for shard in told.shards
         ),
         transfers=len(told.transfers or ()),

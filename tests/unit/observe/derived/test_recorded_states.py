@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from exporter.model import FaultKind
 from exporter.observe.sources.aliases import read
 from exporter.observe.sources.remembered import Remembered
 from exporter.observe.sources.telemetry import Parts
@@ -237,6 +238,34 @@ def test_replicas_that_disagree_while_green_show_their_spread() -> None:
     assert readings["shard_points_spread{collection=rf3,shard=0}"] == 300
     assert readings["shard_points_spread_ratio{collection=rf3,shard=0}"] == pytest.approx(0.1)
     assert status_in_force(readings, "rf3") == ["green"]
+
+
+@pytest.mark.parametrize("kind", [FaultKind.AUTH, FaultKind.REFUSED, FaultKind.BAD_PAYLOAD])
+def test_a_server_that_refuses_us_is_not_taken_for_a_lost_one(kind: FaultKind) -> None:
+    """A key was rotated, a limit hit: what it holds may well be served to its users."""
+    deployment = three(dict.fromkeys(PEER_IDS, HEALTHY))
+    deployment.fail("peer1", "telemetry", "cluster", kind=kind)
+
+    readings = deployment.readings()
+
+    assert "collection_status{collection=rf1,status=unavailable}" not in readings
+    assert "shard_live_replicas{collection=rf3,shard=0}" not in readings
+    assert "cluster_quorum_headroom" not in readings
+
+
+def test_a_shard_that_was_lost_with_its_last_peer_is_unavailable() -> None:
+    """The peer was removed by force: the shard is listed and has no replica any more."""
+    deployment = three(dict.fromkeys(PEER_IDS, HEALTHY))
+    for peer in PEER_IDS:
+        told = recording(f"{HEALTHY}/{peer}/telemetry_3").json
+        shard_of(told, "rf1", 1).update(replicate_states={}, local=None)
+        deployment.telemetry(peer, told)
+
+    readings = deployment.readings()
+
+    assert status_in_force(readings, "rf1") == ["unavailable"]
+    assert readings["shard_live_replicas{collection=rf1,shard=1}"] == 0
+    assert readings["collection_complete{collection=rf1}"] == 0
 
 
 def test_the_lowest_answering_peer_id_lends_its_points() -> None:
