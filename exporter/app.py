@@ -8,6 +8,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from typing import Any
 
 from exporter import __version__
@@ -27,7 +28,7 @@ from exporter.observe.records import RELOAD_AT, RELOAD_SUCCESSFUL
 from exporter.state import State, StateLock
 from exporter.status import landing, status
 from exporter.web.access import Access
-from exporter.web.face import Face
+from exporter.web.face import Face, Landing
 from exporter.web.routes import web_app
 from exporter.web.server import WebServer
 
@@ -179,8 +180,12 @@ class Daemon:
             status=lambda: status(self.fleet.watches, self._board.view()),
             config_yaml=lambda: redacted_yaml(self.settings),
             reload=self.reload,
-            landing=lambda: landing(self.fleet.watches, self._board.view(), self._reload_failure),
+            landing=self._landing,
         )
+
+    def _landing(self) -> Landing:
+        page = landing(self.fleet.watches, self._board.view(), self._reload_failure)
+        return replace(page, external_url=self.settings.web.external_url)
 
     def _handle_signals(self, stack: AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()

@@ -88,7 +88,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag(
         "web.external-url",
         "web.external_url",
-        "URL under which people reach this daemon, for links.",
+        "URL under which people reach this daemon, shown on the landing page.",
         placeholder="URL",
     ),
     Flag(

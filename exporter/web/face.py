@@ -56,6 +56,7 @@ class Landing:
     version: str
     clusters: tuple[LandingCluster, ...] = ()
     troubles: tuple[Trouble, ...] = ()
+    external_url: str | None = None  # where people reach this daemon, as configured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,7 @@ def landing_html(landing: Landing) -> str:
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
             f"<title>qdrant-exporter</title><style>{_STYLE}</style></head><body>",
             f"<h1>qdrant-exporter {escape(landing.version)}</h1>",
+            _address(landing.external_url),
             *(
                 f'<div class="trouble"><strong>{escape(trouble.what)}</strong>'
                 f"<br><code>{escape(trouble.remedy)}</code></div>"
@@ -40,6 +41,13 @@ def landing_html(landing: Landing) -> str:
             "</table></body></html>\n",
         )
     )
+
+
+def _address(external_url: str | None) -> str:
+    if external_url is None:
+        return ""
+    url = escape(external_url)
+    return f'<p>Its address: <a href="{url}">{url}</a></p>'
 
 
 def _cluster(cluster: LandingCluster) -> str:

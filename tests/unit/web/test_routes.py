@@ -155,6 +155,18 @@ async def test_the_landing_page_says_who_is_down_and_what_to_do() -> None:
     assert not any(link.startswith(("http", "/")) for link in page.links)
 
 
+async def test_the_landing_page_names_the_address_that_was_configured() -> None:
+    """Behind a proxy the daemon cannot know by itself under which address people reach it."""
+    address = "https://monitoring.example.com/qdrant?a=1&b=2"
+    async with serving(Daemon(landing=Landing(version="1.2.3", external_url=address))) as site:
+        answer = await site.ask("GET", "/")
+    page = _Read()
+    page.feed(answer.body.decode())
+
+    assert address in page.links
+    assert address in page.text
+
+
 async def test_what_is_nowhere_is_404() -> None:
     """Also with a slash too many: there are no redirects."""
     async with serving() as site:
