@@ -11,14 +11,18 @@ from exporter.board import Board, BoardView
 from exporter.exposition.own import OwnMetrics
 from exporter.exposition.renderer import Page, Renderer
 
-# Peers are polled in step, so one change announces others: one page for all of them.
+# Peers are polled in step, so one change announces others: one page for all of them, once nothing
+# changed for a moment. A round at 1,000 collections takes about a second to read.
 SETTLE_SECONDS = 0.3
+LONGEST_SETTLE_SECONDS = 2.0
 # No scrape asks more often than a few times a second, and the first page should not wait. Where
 # deriving and printing take long (0.3 s at 1,000 collections of 12 replicas), the next page waits until
 # they took 2 % of the time, but never longer than 10 s, within the fast interval of 15 s.
 SHORTEST_GAP_SECONDS = 0.25
 LONGEST_GAP_SECONDS = 10.0
 SHARE_OF_TIME = 0.02
+# Right after the start everything is new and somebody is waiting: pages come as fast as they can.
+HURRY_SECONDS = 20.0
 # Without any change a page is still printed, so that what expired leaves it and process_* move.
 REFRESH_SECONDS = 10.0
 
@@ -51,20 +55,36 @@ class Press:
         `prepare` runs before each page: it brings the Board up to date with what it knows.
         """
         loop = asyncio.get_running_loop()
+        hurry_until = loop.time() + HURRY_SECONDS
         try:
             while True:
                 started = loop.time()
                 await prepare()
                 await self.print_now()
-                gap = (loop.time() - started) / SHARE_OF_TIME
-                gap = min(max(gap, SHORTEST_GAP_SECONDS), LONGEST_GAP_SECONDS)
+                took = loop.time() - started
+                longest = took if started < hurry_until else LONGEST_GAP_SECONDS
+                gap = max(SHORTEST_GAP_SECONDS, min(took / SHARE_OF_TIME, longest))
                 await asyncio.sleep(gap)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(max(0.0, REFRESH_SECONDS - gap)):
-                        await self._board.wait_for_change()
-                        await asyncio.sleep(SETTLE_SECONDS)
+                await self._wait_for_news(max(0.0, REFRESH_SECONDS - gap))
         finally:
             self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _wait_for_news(self, longest_seconds: float) -> None:
+        """Return once something changed and then nothing did for a moment, or after so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(longest_seconds):
+                await self._board.wait_for_change()
+            async with asyncio.timeout(LONGEST_SETTLE_SECONDS):
+                while await self._changes_within(SETTLE_SECONDS):
+                    pass
+
+    async def _changes_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._board.wait_for_change()
+        except TimeoutError:
+            return False
+        return True
 
     def _printed(self, view: BoardView) -> Page:
         return self._renderer.render(view.blocks(), self._own.text())

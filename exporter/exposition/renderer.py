@@ -242,6 +242,10 @@ def _is(this: object, that: object) -> bool:
     return this is that
 
 
+# One for all: an empty set of its own takes 216 bytes, and there are tens of thousands of chunks.
+NONE_REPEATED: frozenset[int] = frozenset()
+
+
 def _duplicates(chunks: Sequence[_Chunk]) -> list[frozenset[int]]:
     """Return the positions in each chunk whose series stands on the page already.
 
@@ -256,7 +260,7 @@ def _duplicates(chunks: Sequence[_Chunk]) -> list[frozenset[int]]:
             found.append(frozenset(range(len(chunk.labels))))
             continue
         alone = seen.isdisjoint(chunk.labels) and len(set(chunk.labels)) == len(chunk.labels)
-        found.append(frozenset() if alone else frozenset(_repeated(chunk.labels, seen)))
+        found.append(NONE_REPEATED if alone else frozenset(_repeated(chunk.labels, seen)))
         seen.update(chunk.labels)
     return found
 
