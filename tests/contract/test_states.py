@@ -209,6 +209,30 @@ async def test_deleted_points_are_told_until_a_vacuum_reclaims_their_bytes(qdran
     )
 
 
+async def test_a_point_counts_once_in_whichever_segment_it_is(qdrant: Qdrant) -> None:
+    """Also where a vacuum, now below the threshold, leaves two segments that both take new points."""
+    name = await held(qdrant)
+    await qdrant.write(name, THRESHOLD_POINTS)
+    await qdrant.delete(name, *range(100))
+    left = THRESHOLD_POINTS - 100
+    await qdrant.patch(name, **RELEASED)
+    await qdrant.until_all_indexed(name, left)
+    await qdrant.delete(name, *range(100, 140))
+    await qdrant.write(name, 210, first=200)  # written anew, these ten leave the indexed segment
+    await qdrant.patch(name, deleted_threshold=0.05, vacuum_min_vector_number=100)
+
+    async def clean() -> bool:
+        return await qdrant.deleted_points(name) == 0
+
+    await qdrant.until(clean, what="a vacuum")
+    (shard,) = await qdrant.until_green(name)
+    look = await look_at(qdrant)
+    counts = [segment["info"]["num_points"] for segment in shard["segments"]]
+    assert sorted(count for count in counts if count) == [10, left - 50]
+    assert left - 40 == shard["num_points"] == look.number("collection_points", name)
+    assert look.number("collection_indexed_vectors", name) == 0
+
+
 async def test_a_patch_cancels_the_running_optimization(real: Qdrant) -> None:
     """The log says so, we count it, and the work begins again. The embedded engine cannot be stopped."""
     name = await held(real, hnsw_config=SLOW_GRAPH)
