@@ -1,18 +1,20 @@
 """The meeting place: what is known now, who said it, and when.
 
-Producers put Observations in; consumers take a BoardView. Nothing here talks to
-the network or to a database. Belongs to the event loop: a BoardView may go to a thread.
+Producers put Observations in; consumers take a BoardView. Of a metric that somebody asked
+for a short history is kept too. Nothing here talks to the network or to a database.
+Belongs to the event loop: a BoardView may go to a thread.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from exporter.clock import Clock
-from exporter.model import Observation, ProducerKey, Reading
+from exporter.model import MetricSpec, Observation, ProducerKey, Reading
 
 # A reading may be three intervals old, then its series goes. One interval forgives one lost poll;
 # two would still make a gap where a slow answer meets a lost one. Where a poll takes longer than its
@@ -24,6 +26,22 @@ EXPIRY_INTERVALS = 3
 ANCHOR_SOURCE = "telemetry"
 
 
+Labels = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What one series was: a sample a step of the clock, oldest first, the newest always among them."""
+
+    seconds: Sequence[float]  # of the monotonic clock
+    values: Sequence[float]
+
+    @property
+    def span_seconds(self) -> float:
+        """Time between the oldest and the newest sample."""
+        return self.seconds[-1] - self.seconds[0]
+
+
 @dataclass(frozen=True, slots=True)
 class BoardView:
     """What the Board knew at one moment. Immutable, safe to hand to a thread."""
@@ -33,6 +51,7 @@ class BoardView:
     known: Mapping[ProducerKey, Observation]  # the last one that read something, not expired
     standing: Mapping[ProducerKey, tuple[Reading, ...]]  # readings that never expire
     derived: Mapping[ProducerKey, tuple[Reading, ...]]  # what was derived from all of it, in blocks
+    histories: Mapping[MetricSpec, Mapping[Labels, History]]  # of what `keep` asked for; a series may be gone
 
     def blocks(self) -> Iterator[tuple[ProducerKey, tuple[Reading, ...]]]:
         """Yield every producer's readings in force; a key may come twice, known and standing."""
@@ -62,7 +81,17 @@ class Board:
         self._failing_since: dict[ProducerKey, float] = {}
         self._standing: dict[ProducerKey, tuple[Reading, ...]] = {}
         self._derived: dict[ProducerKey, tuple[Reading, ...]] = {}
+        self._histories = _Histories()
         self._changed = asyncio.Event()
+
+    def keep(self, spec: MetricSpec, *, seconds: float, step_seconds: float, zeros: bool = True) -> None:
+        """Keep from now on what this metric's series were over the last `seconds`, a sample a step.
+
+        Asked again, the longest time, the finest step and the wish for zeros win. Without `zeros` a
+        series begins with a value that is not 0 and goes when 0 is all it holds: at thousands of series
+        that are nearly always 0 this is what makes them cheap.
+        """
+        self._histories.keep(spec, _Wish(seconds, step_seconds, zeros))
 
     def put(self, observation: Observation) -> None:
         """Replace what this producer said. A failed one keeps the last good one until it expires."""
@@ -70,20 +99,28 @@ class Board:
         if observation.seen is not None:
             self._good[observation.key] = observation
             self._failing_since.pop(observation.key, None)
+            self._histories.take(observation.key, observation.readings, observation.monotonic_seconds)
         else:
             self._failing_since.setdefault(observation.key, observation.monotonic_seconds)
         self._changed.set()
 
-    def post(self, key: ProducerKey, readings: Sequence[Reading]) -> None:
-        """Replace this producer's standing readings: those that outlive its failures."""
+    def post(self, key: ProducerKey, readings: Sequence[Reading], *, wakes: bool = True) -> None:
+        """Replace this producer's standing readings: those that outlive its failures.
+
+        Without `wakes` nobody is told: what comes many times a second waits for the next page.
+        """
         self._standing[key] = tuple(readings)
-        self._changed.set()
+        self._histories.take(key, readings, self._clock.monotonic())
+        if wakes:
+            self._changed.set()
 
     def derive(self, cluster: str, blocks: Mapping[str, tuple[Reading, ...]]) -> None:
         """Replace all that was derived of one cluster. No change to wake for: it came from one."""
         for key in [key for key in self._derived if key.cluster == cluster]:
             del self._derived[key]
-        self._derived |= {ProducerKey(cluster, "", name): block for name, block in blocks.items()}
+        made = {ProducerKey(cluster, "", name): block for name, block in blocks.items()}
+        self._derived |= made
+        self._histories.take_blocks(cluster, made, self._clock.monotonic())
 
     def forget(self, cluster: str, peer: str | None = None) -> None:
         """Drop everything of a peer, or of a whole cluster, that is watched no more."""
@@ -93,6 +130,7 @@ class Board:
         for store in stores:
             for key in [key for key in store if key.cluster == cluster and peer in (None, key.peer)]:
                 del store[key]
+        self._histories.forget(cluster, peer)
         self._changed.set()
 
     def withdraw(self, key: ProducerKey) -> None:
@@ -102,6 +140,7 @@ class Board:
         )  # fmt: skip
         for store in stores:
             store.pop(key, None)
+        self._histories.withdraw(key)
         self._changed.set()
 
     def view(self) -> BoardView:
@@ -112,7 +151,14 @@ class Board:
             for key, good in list(self._good.items()):
                 if _is_older(good, now - good.monotonic_seconds) or (key.cluster, key.peer) in down:
                     del self._good[key]
-        return BoardView(now, dict(self._newest), dict(self._good), dict(self._standing), dict(self._derived))
+        return BoardView(
+            now,
+            dict(self._newest),
+            dict(self._good),
+            dict(self._standing),
+            dict(self._derived),
+            self._histories.view(now),
+        )
 
     def _peers_down(self, now: float) -> set[tuple[str, str]]:
         return {
@@ -132,3 +178,114 @@ class Board:
 def _is_older(observation: Observation, age_seconds: float) -> bool:
     pace_seconds = max(observation.interval_seconds, observation.took_seconds)
     return age_seconds > EXPIRY_INTERVALS * pace_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    seconds: float
+    step_seconds: float
+    zeros: bool
+
+
+class _Samples:
+    """The kept samples of one series: 16 bytes each, in two arrays."""
+
+    __slots__ = ("key", "seconds", "values")
+
+    def __init__(self, key: ProducerKey) -> None:
+        self.key = key  # who said the newest
+        self.seconds = array("d")
+        self.values = array("d")
+
+    def take(self, value: float, now_seconds: float, wish: _Wish) -> None:
+        """Take a value in, in place of one of the same step; what left the window goes."""
+        step = wish.step_seconds
+        if self.seconds and self.seconds[-1] // step == now_seconds // step:
+            self.seconds[-1], self.values[-1] = now_seconds, value
+            return
+        self.seconds.append(now_seconds)
+        self.values.append(value)
+        while self.seconds[0] < now_seconds - wish.seconds:
+            del self.seconds[0], self.values[0]
+
+
+class _Histories:
+    """The samples of every series whose metric somebody asked to keep."""
+
+    def __init__(self) -> None:
+        self._wishes: dict[MetricSpec, _Wish] = {}
+        self._samples: dict[tuple[MetricSpec, Labels], _Samples] = {}
+        # By cluster and block: the block as last derived, and the readings in it that are kept.
+        # Thousands of blocks are the same tuple at the next page, and are not searched again.
+        self._found: dict[str, dict[ProducerKey, tuple[tuple[Reading, ...], tuple[Reading, ...]]]] = {}
+
+    def keep(self, spec: MetricSpec, wish: _Wish) -> None:
+        before = self._wishes.get(spec, wish)
+        self._wishes[spec] = _Wish(
+            max(before.seconds, wish.seconds),
+            min(before.step_seconds, wish.step_seconds),
+            before.zeros or wish.zeros,
+        )
+        self._found.clear()
+
+    def take(self, key: ProducerKey, readings: Iterable[Reading], now_seconds: float) -> None:
+        """Take a sample of each reading that is kept."""
+        for reading in readings:
+            wish = self._wishes.get(reading.spec)
+            if wish is not None:
+                self._take(key, reading, wish, now_seconds)
+
+    def take_blocks(
+        self, cluster: str, blocks: Mapping[ProducerKey, tuple[Reading, ...]], now_seconds: float
+    ) -> None:
+        """As `take`, for all that was derived of a cluster. A value that is the same is a sample too."""
+        before = self._found.get(cluster, {})
+        found = self._found[cluster] = {}
+        for key, block in blocks.items():
+            known = before.get(key)
+            if known is None or known[0] is not block:
+                known = (block, tuple(reading for reading in block if reading.spec in self._wishes))
+            found[key] = known
+            self.take(key, known[1], now_seconds)
+
+    def _take(self, key: ProducerKey, reading: Reading, wish: _Wish, now_seconds: float) -> None:
+        series = (reading.spec, reading.labels)
+        samples = self._samples.get(series)
+        if samples is None:
+            if reading.value == 0 and not wish.zeros:
+                return
+            samples = self._samples[series] = _Samples(key)
+        samples.key = key
+        samples.take(reading.value, now_seconds, wish)
+        if reading.value == 0 and not wish.zeros and not any(samples.values):
+            del self._samples[series]
+
+    def forget(self, cluster: str, peer: str | None) -> None:
+        """Drop what a peer said, or all of a cluster."""
+        if peer is None:
+            self._found.pop(cluster, None)
+        self._drop(
+            series
+            for series, samples in self._samples.items()
+            if samples.key.cluster == cluster and peer in (None, samples.key.peer)
+        )
+
+    def withdraw(self, key: ProducerKey) -> None:
+        """Drop what this producer said last."""
+        self._drop(series for series, samples in self._samples.items() if samples.key == key)
+
+    def view(self, now_seconds: float) -> dict[MetricSpec, dict[Labels, History]]:
+        """Return copies. A series that was not heard of for its whole window is dropped for good."""
+        self._drop(
+            (spec, labels)
+            for (spec, labels), samples in self._samples.items()
+            if samples.seconds[-1] < now_seconds - self._wishes[spec].seconds
+        )
+        histories: dict[MetricSpec, dict[Labels, History]] = {spec: {} for spec in self._wishes}
+        for (spec, labels), samples in self._samples.items():
+            histories[spec][labels] = History(samples.seconds[:], samples.values[:])
+        return histories
+
+    def _drop(self, gone: Iterable[tuple[MetricSpec, Labels]]) -> None:
+        for series in list(gone):
+            del self._samples[series]

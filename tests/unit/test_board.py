@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from exporter.board import Board
+from exporter.board import Board, History
 from exporter.model import Fault, FaultKind, Kind, MetricSpec, Observation, ProducerKey, Reading
 from tests.kit.clock import ManualClock
 
 SPEC = MetricSpec("qdrantx_test", Kind.GAUGE, "Something", "1", "GET /telemetry", ("qdrant_cluster",))
+OTHER_SPEC = MetricSpec("qdrantx_other", Kind.GAUGE, "Something", "1", "GET /telemetry", ("qdrant_cluster",))
 FAULT = Fault(FaultKind.TIMEOUT, "/telemetry", "no answer")
 
 
@@ -52,6 +55,27 @@ class Ground:
             for key, readings in self.board.view().blocks()
             if readings
         }
+
+    def history(self, cluster: str = "shop") -> list[tuple[float, float]]:
+        """Return the kept samples, the clock's start at 0; none where there is no history."""
+        kept = self.board.view().histories.get(SPEC, {}).get((cluster,))
+        return [] if kept is None else samples_of(kept)
+
+
+def samples_of(history: History) -> list[tuple[float, float]]:
+    """Pair seconds, from the start of the clock, and values."""
+    start = ManualClock().monotonic()
+    return [(at - start, value) for at, value in zip(history.seconds, history.values, strict=True)]
+
+
+class Searched(tuple[Reading, ...]):
+    """A block that counts how often it is searched."""
+
+    searches = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        self.searches += 1
+        return super().__iter__()
 
 
 @pytest.fixture
@@ -245,3 +269,177 @@ async def test_a_waiter_wakes_for_what_is_put_posted_or_forgotten_and_not_for_wh
 
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(ground.board.wait_for_change(), 0.05)
+
+
+def test_nothing_is_kept_of_a_metric_that_nobody_asked_for(ground: Ground) -> None:
+    """Histories cost memory."""
+    ground.board.keep(OTHER_SPEC, seconds=60, step_seconds=10)
+
+    ground.put("telemetry", 1.0)
+
+    assert ground.board.view().histories == {OTHER_SPEC: {}}
+
+
+def test_what_is_put_posted_and_derived_goes_into_the_history_with_its_time(ground: Ground) -> None:
+    """From when it was asked for on, whoever says it."""
+    ground.put("telemetry", 9.0)
+    ground.board.keep(SPEC, seconds=60, step_seconds=10)
+    ground.put("telemetry", 1.0)
+    ground.clock.advance(10)
+    ground.board.post(ProducerKey("shop", "a", "record:peer"), (Reading(SPEC, ("shop",), 2.0),))
+    ground.clock.advance(10)
+    ground.board.derive("shop", {"cluster": (Reading(SPEC, ("shop",), 3.0),)})
+
+    assert ground.history() == [(0, 1), (10, 2), (20, 3)]
+
+
+def test_a_failed_poll_leaves_no_sample(ground: Ground) -> None:
+    """What is not known is a gap, and no repetition of the last value."""
+    ground.board.keep(SPEC, seconds=60, step_seconds=10)
+    ground.put("telemetry", 1.0)
+    ground.clock.advance(10)
+    ground.put("telemetry", None)
+    ground.clock.advance(10)
+    ground.put("telemetry", 2.0)
+
+    assert ground.history() == [(0, 1), (20, 2)]
+
+
+def test_a_step_holds_one_sample_the_newest(ground: Ground) -> None:
+    """However often something is said, and the last value is always the one in force."""
+    ground.board.keep(SPEC, seconds=60, step_seconds=10)
+    for second in range(25):
+        ground.put("telemetry", float(second))
+        ground.clock.advance(1)
+
+    assert ground.history() == [(9, 9), (19, 19), (24, 24)]
+
+
+def test_a_history_is_no_longer_than_its_window(ground: Ground) -> None:
+    """A year of samples takes the memory of one window."""
+    ground.board.keep(SPEC, seconds=60, step_seconds=10)
+    for second in range(0, 10_000, 5):
+        ground.put("telemetry", float(second))
+        ground.clock.advance(5)
+
+    history = ground.history()
+    assert history[-1] == (9_995, 9_995)
+    assert [at for at, _ in history] == [9_935, 9_945, 9_955, 9_965, 9_975, 9_985, 9_995]
+
+
+def test_the_widest_wish_wins(ground: Ground) -> None:
+    """Two who ask for one metric share one history that serves both."""
+    for _ in range(2):
+        ground.board.keep(SPEC, seconds=20, step_seconds=5, zeros=False)
+        ground.board.keep(SPEC, seconds=40, step_seconds=20)
+    for _ in range(20):
+        ground.put("telemetry", 0.0)
+        ground.clock.advance(5)
+
+    assert [at for at, _ in ground.history()] == [55, 60, 65, 70, 75, 80, 85, 90, 95]
+
+
+def test_an_unchanged_block_is_not_searched_again_and_its_values_are_samples_all_the_same(
+    ground: Ground,
+) -> None:
+    """Thousands of collections are idle, and what stands still must be seen to."""
+    ground.board.keep(SPEC, seconds=60, step_seconds=10)
+    asked = Searched((Reading(OTHER_SPEC, ("shop",), 7.0), Reading(SPEC, ("shop",), 1.0)))
+    unasked = Searched((Reading(OTHER_SPEC, ("shop",), 8.0),))
+    for _ in range(3):
+        ground.board.derive("shop", {"collection:docs": asked, "collection:logs": unasked})
+        ground.clock.advance(10)
+
+    assert ground.history() == [(0, 1), (10, 1), (20, 1)]
+    assert (asked.searches, unasked.searches) == (1, 1)
+
+
+def test_a_wish_that_comes_later_finds_its_metric_in_unchanged_blocks(ground: Ground) -> None:
+    """A rule that is loaded later must not wait for a change."""
+    block = (Reading(SPEC, ("shop",), 1.0),)
+    ground.board.derive("shop", {"cluster": block})
+    ground.board.keep(SPEC, seconds=60, step_seconds=10)
+
+    ground.board.derive("shop", {"cluster": block})
+
+    assert ground.history() == [(0, 1)]
+
+
+def test_a_series_that_was_never_other_than_zero_is_not_kept_where_zeros_say_nothing(ground: Ground) -> None:
+    """It begins with its first other value, and is gone once zeros are all it holds."""
+    ground.board.keep(SPEC, seconds=20, step_seconds=10, zeros=False)
+    ground.put("telemetry", 0.0)
+    assert ground.history() == []
+    for value in (5.0, 0.0, 0.0):
+        ground.clock.advance(10)
+        ground.put("telemetry", value)
+    assert ground.history() == [(10, 5), (20, 0), (30, 0)]
+
+    ground.clock.advance(10)
+    ground.put("telemetry", 0.0)
+
+    assert ground.history() == []
+
+
+def test_a_series_that_is_not_heard_of_for_its_window_is_forgotten(ground: Ground) -> None:
+    """A collection that was dropped must not be remembered for ever."""
+    ground.board.keep(SPEC, seconds=60, step_seconds=10)
+    ground.board.derive("shop", {"collection:docs": (Reading(SPEC, ("shop",), 1.0),)})
+    ground.board.derive("shop", {})
+    ground.clock.advance(60)
+    assert ground.history() == [(0, 1)]
+
+    ground.clock.advance(0.1)
+
+    assert ground.history() == []
+
+
+@pytest.mark.parametrize("peer", ["a", None])
+def test_histories_are_forgotten_with_their_peer_and_cluster(ground: Ground, peer: str | None) -> None:
+    """A peer that comes back under the same name may be another machine."""
+    ground.board.keep(SPEC, seconds=60, step_seconds=10)
+    for cluster in ("shop", "archive"):
+        ground.put("telemetry", 1.0, cluster=cluster)
+
+    ground.board.forget("shop", peer)
+
+    assert (ground.history("shop"), ground.history("archive")) == ([], [(0, 1)])
+
+
+def test_what_was_derived_of_a_cluster_keeps_its_history_when_one_peer_goes(ground: Ground) -> None:
+    """It is true of the cluster, which is still there, and goes with that."""
+    ground.board.keep(SPEC, seconds=60, step_seconds=10)
+    block = (Reading(SPEC, ("shop",), 1.0),)
+    ground.board.derive("shop", {"cluster": block})
+    ground.board.forget("shop", "a")
+    assert ground.history() == [(0, 1)]
+
+    ground.board.forget("shop")
+
+    assert ground.history() == []
+
+
+def test_a_withdrawn_producer_takes_its_history_with_it(ground: Ground) -> None:
+    """Another peer speaks in its place, and what that says is no continuation."""
+    ground.board.keep(SPEC, seconds=60, step_seconds=10)
+    ground.put("aliases", 1.0)
+    ground.board.withdraw(ProducerKey("shop", "b", "aliases"))
+    assert ground.history() == [(0, 1)]
+
+    ground.board.withdraw(ProducerKey("shop", "a", "aliases"))
+
+    assert ground.history() == []
+
+
+def test_the_histories_of_a_view_do_not_change_after_it_was_taken(ground: Ground) -> None:
+    """They are read in a thread while polls go on."""
+    ground.board.keep(SPEC, seconds=60, step_seconds=10)
+    ground.put("telemetry", 1.0)
+    history = ground.board.view().histories[SPEC]["shop",]
+
+    ground.put("telemetry", 2.0)
+    ground.clock.advance(10)
+    ground.put("telemetry", 3.0)
+    ground.board.forget("shop")
+
+    assert samples_of(history) == [(0, 1)]

@@ -31,6 +31,10 @@ MAX_INDEXED_FIELDS = 50
 DISK_SPACE_TEXTS = ("Not enough space", "No space left on device")
 ERROR_KINDS = ("disk_space", "other")
 
+# The next run is planned within seconds of the last, and a graph counts every point that it takes in: ten
+# minutes, ten looks at segments at the default interval, are no pause between two of them.
+STANDSTILL_SECONDS = 600.0
+
 
 def _gauge(
     name: str, what: str, unit: str, source: str, scope: Scope = Scope.LOGICAL, labels: tuple[str, ...] = ()
@@ -71,8 +75,11 @@ DEFERRED = _gauge(
 ENABLED = _gauge("indexing_enabled", "Whether the indexing threshold is not 0", "1 or 0", LEVEL_3)
 STALLED = _gauge(
     "indexing_stalled",
-    "Whether points wait for an index or an optimizer and no optimization runs",
-    "1 or 0", LEVEL_4,
+    "Whether points wait and nothing is done about it: status grey, or points without an index and no "
+    f"optimization running, or yellow for {STANDSTILL_SECONDS / 60:.0f} minutes in which no point, segment "
+    "or index changed and no optimization got on, as far as one tells (since 1.17), without a snapshot or "
+    "transfer; such a yellow makes it absent before 1.16, where it may be a snapshot",
+    "1 or 0", f"{LEVEL_4}, GET /collections/{{collection}}/optimizations",
 )  # fmt: skip
 QUEUE = _gauge(
     "update_queue_length",
@@ -132,6 +139,7 @@ class Beside:
     usage: Usage | None = None
     queued_points: int | None = None
     snapshots_running: int | None = None
+    is_standing_still: bool = False  # yellow for STANDSTILL_SECONDS in which nothing moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +187,10 @@ def readings(view: CollectionView, cluster: str, beside: Beside, standing: Stand
     yield Reading(ENABLED, labels, float(view.indexing_enabled))
     if complete:
         yield from _logical(usable, labels)
-    yield from _waiting(view, labels, standing.worst)
+    lag = worst_by_vector(view, lambda segments: segments.lag_points)
+    yield from _waiting(view, labels, lag)
+    if lag is not None:
+        yield from _stalled(view, labels, beside, is_grey=standing.worst == "grey", lags=any(lag.values()))
     yield from _optimizer(view, labels, beside)
     yield from _physical(view, labels, beside)
 
@@ -212,8 +223,9 @@ def index_points(segments: Iterable[ShardSegmentsSeen]) -> dict[tuple[str, str],
     return dict(sorted(points.items()))
 
 
-def _waiting(view: CollectionView, labels: tuple[str, str], worst: str | None) -> Iterator[Reading]:
-    lag = worst_by_vector(view, lambda segments: segments.lag_points)
+def _waiting(
+    view: CollectionView, labels: tuple[str, str], lag: Mapping[str, int] | None
+) -> Iterator[Reading]:
     for vector, points in (lag or {}).items():
         yield Reading(LAG, (*labels, vector), float(points))
     excluded = worst_by_vector(view, lambda segments: segments.excluded_points)
@@ -225,11 +237,20 @@ def _waiting(view: CollectionView, labels: tuple[str, str], worst: str | None) -
     queue = worst_of_shards(view, lambda replica: replica.local.queue_length if replica.local else None)
     if queue is not None:
         yield Reading(QUEUE, labels, float(queue))
+
+
+def _stalled(
+    view: CollectionView, labels: tuple[str, str], beside: Beside, *, is_grey: bool, lags: bool
+) -> Iterator[Reading]:
     running = worst_of_shards(view, lambda replica: replica.segments.running if replica.segments else None)
-    if lag is not None and running is not None:
-        # lag and running are of one look, and grey means by itself that nothing runs
-        stalled = worst == "grey" or (any(lag.values()) and running == 0)
+    if running is None:
+        return
+    # lag and running are of one look, and grey means by itself that nothing runs
+    stalled = is_grey or (lags and running == 0)
+    if stalled or not beside.is_standing_still:
         yield Reading(STALLED, labels, float(stalled))
+    elif beside.snapshots_running is not None:  # before 1.16 a snapshot may be all that makes it yellow
+        yield Reading(STALLED, labels, 1.0)
 
 
 def _optimizer(view: CollectionView, labels: tuple[str, str], beside: Beside) -> Iterator[Reading]:

@@ -14,11 +14,13 @@ from exporter.board import BoardView
 from exporter.model import CLUSTER_LABEL, FaultKind, Kind, MetricSpec, Observation, ProducerKey, Reading
 from exporter.observe.derived import collections, consensus
 from exporter.observe.derived.consensus import ConsensusView, Joined
-from exporter.observe.derived.kept import KeptCollections
+from exporter.observe.derived.forecast import Forecaster
+from exporter.observe.derived.kept import KeptCollections, Looks
 from exporter.observe.derived.optimizer import RunCounts
 from exporter.observe.derived.traffic import ErrorWindow
 from exporter.observe.derived.view import Membership, PeerView, authority
 from exporter.observe.sources.telemetry import CollectionSeen
+from exporter.qdrant.canary import CANARY_COLLECTION
 
 LEVEL_3 = "GET /telemetry?details_level=3"
 
@@ -84,6 +86,7 @@ class ClusterDeriver:
         self._cluster = cluster
         self._selection = selection
         self._kept = KeptCollections(cluster=cluster)
+        self._forecaster = Forecaster(cluster=cluster)
         self._selected_from: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
         self._windows: dict[str, ErrorWindow] = {}
         self._runs: dict[str, RunCounts] = {}
@@ -98,17 +101,18 @@ class ClusterDeriver:
         selected: tuple[str, ...] = ()
         told: Mapping[str, CollectionSeen] = {}
         if newest is not None:
-            told = collections_told(newest, seen.peers)
+            told = without_canary(collections_told(newest, seen.peers))
             selected = self._select(told)
-            self._kept.refresh(selected, told, seen)
+            self._kept.refresh(selected, told, seen, self._looks(board))
         else:
             self._kept.clear()
         blocks = {f"collection:{name}": block for name, block in self._kept.blocks().items()}
         blocks["cluster"] = tuple(consensus.readings(self._cluster, seen, len(watched)))
         blocks["traffic"] = tuple(self._error_ratios(seen))
+        blocks["forecast"] = self._forecaster.block(board)
         blocks["issues"] = tuple(issue_readings(board, self._cluster))
         if newest is not None:
-            names = told.keys() | set(newest.telemetry.unreadable)
+            names = (told.keys() | set(newest.telemetry.unreadable)) - {CANARY_COLLECTION}
             blocks["collections"] = tuple(self._of_collections(board, seen, names))
         for peer in seen.peers:
             blocks[f"runs:{peer.label}"] = self._runs_block(peer, selected)
@@ -116,7 +120,7 @@ class ClusterDeriver:
             blocks=blocks,
             selected=selected,
             busy=self._kept.busy,
-            collections_known=None if newest is None else len(newest.telemetry.collections),
+            collections_known=None if newest is None else len(told),
         )
 
     def _seen(self, board: BoardView, watched: Mapping[str, int | None]) -> Joined:
@@ -161,6 +165,15 @@ class ClusterDeriver:
             _newest(board, self._cluster, "memory", "usage"),
             _newest(board, self._cluster, "optimizations", "queued_points"),
         )
+
+    def _looks(self, board: BoardView) -> Looks:
+        oldest = min(
+            observation.monotonic_seconds
+            for key, observation in board.known.items()
+            if key.cluster == self._cluster and key.source in MOVING
+        )
+        running = _newest(board, self._cluster, "optimizations", "running")
+        return Looks(board.monotonic_seconds, oldest, running)
 
     def _newest_of(self, board: BoardView, label: str, source: str) -> Observation | None:
         return board.newest.get(ProducerKey(self._cluster, label, source))
@@ -245,6 +258,9 @@ class ClusterDeriver:
         return cached[1]
 
 
+# The sources that show whether optimizers get on.
+MOVING = frozenset({"telemetry", "segments", "optimizations"})
+
 # Kinds of failure in which the server was not heard at all.
 SILENCE = frozenset({FaultKind.TIMEOUT, FaultKind.UNREACHABLE})
 
@@ -266,6 +282,13 @@ def collections_told(newest: PeerView, peers: Sequence[PeerView]) -> Mapping[str
             if name not in told and name in peer.telemetry.collections:
                 told[name] = peer.telemetry.collections[name]
     return told
+
+
+def without_canary(told: Mapping[str, CollectionSeen]) -> Mapping[str, CollectionSeen]:
+    """Leave out the collection that a write canary made: it is no user's."""
+    if CANARY_COLLECTION not in told:
+        return told
+    return {name: seen for name, seen in told.items() if name != CANARY_COLLECTION}
 
 
 def _newest(board: BoardView, cluster: str, source: str, attribute: str) -> Mapping[str, Any]:
