@@ -5,7 +5,9 @@ No I/O and no third-party import belongs here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -13,11 +15,17 @@ from typing import Any, NamedTuple
 CLUSTER_LABEL = "qdrant_cluster"
 
 
+# Values of MetricSpec.source for numbers that no poll brought.
+OURS = "this daemon"
+PROBED = "measured by probes of this daemon"
+
+
 class Kind(StrEnum):
     """A Prometheus metric type."""
 
     GAUGE = "gauge"
     COUNTER = "counter"
+    HISTOGRAM = "histogram"
 
 
 class Scope(StrEnum):
@@ -43,16 +51,22 @@ class MetricSpec:
     kind: Kind
     what: str  # one clause, without a full stop
     unit: str  # "points", "bytes", "seconds", "ratio 0-1", "1 or 0", ...
-    source: str  # the endpoint the number comes from, or "this daemon"
+    source: str  # the endpoint the number comes from, OURS or PROBED
     labels: tuple[str, ...] = (CLUSTER_LABEL,)
     scope: Scope = Scope.NONE
     evidence: Evidence = Evidence.SEEN
+    part: str = ""  # of a histogram's series: "_bucket", "_sum" or "_count"; see Histogram
+
+    @property
+    def series_name(self) -> str:
+        """The name in front of a series' labels: the metric's own, or that of a part of a histogram."""
+        return self.name + self.part
 
     @property
     def help(self) -> str:
         """The HELP text: what, unit, source endpoint, that it is polled, logical or physical."""
         scope = f", {self.scope}" if self.scope else ""
-        polled = "" if self.source == "this daemon" else "polled from "
+        polled = "" if self.source in (OURS, PROBED) else "polled from "
         return f"{self.what} ({self.unit}{scope}; {polled}{self.source})."
 
 
@@ -62,6 +76,46 @@ class Reading(NamedTuple):
     spec: MetricSpec
     labels: tuple[str, ...]
     value: float
+
+
+class Histogram:
+    """A metric of kind histogram and the specs of its three parts, as one family of series.
+
+    `bounds` are the upper bounds of its buckets in the metric's unit, ascending, without +Inf.
+    """
+
+    def __init__(self, spec: MetricSpec, *, bounds: tuple[float, ...]) -> None:
+        self.spec = spec
+        self.bounds = bounds
+        self.bucket = replace(spec, part="_bucket", labels=(*spec.labels, "le"))
+        self.sum = replace(spec, part="_sum")
+        self.count = replace(spec, part="_count")
+        self.edges = (*(f"{bound:g}" for bound in bounds), "+Inf")  # values of the label `le`
+
+
+class Tally:
+    """What one series of a histogram has counted since the start."""
+
+    __slots__ = ("_counts", "_histogram", "_sum")
+
+    def __init__(self, histogram: Histogram) -> None:
+        self._histogram = histogram
+        self._counts = [0] * len(histogram.edges)
+        self._sum = 0.0
+
+    def add(self, value: float) -> None:
+        """Count one value into the bucket whose upper bound it does not exceed."""
+        self._counts[bisect_left(self._histogram.bounds, value)] += 1
+        self._sum += value
+
+    def readings(self, labels: tuple[str, ...]) -> Iterator[Reading]:
+        """Yield the buckets, each with all below it, then sum and count."""
+        histogram, total = self._histogram, 0
+        for edge, count in zip(histogram.edges, self._counts, strict=True):
+            total += count
+            yield Reading(histogram.bucket, (*labels, edge), float(total))
+        yield Reading(histogram.sum, labels, self._sum)
+        yield Reading(histogram.count, labels, float(total))
 
 
 class FaultKind(StrEnum):

@@ -250,13 +250,15 @@ def _duplicates(chunks: Sequence[_Chunk]) -> list[frozenset[int]]:
     """Return the positions in each chunk whose series stands on the page already.
 
     A metric declared twice is a mistake of ours that must not cost the page: the lines of its
-    second declaration are all one too many.
+    second declaration are all one too many. The parts of a histogram are declared once each.
     """
-    first = chunks[0].spec
-    seen: set[Labels] = set()
+    firsts: dict[str, MetricSpec] = {}
+    seen_by_part: dict[str, set[Labels]] = {}
     found: list[frozenset[int]] = []
     for chunk in chunks:
-        if chunk.spec is not first:
+        part = chunk.spec.part
+        seen = seen_by_part.setdefault(part, set())
+        if chunk.spec is not firsts.setdefault(part, chunk.spec):
             found.append(frozenset(range(len(chunk.labels))))
             continue
         alone = seen.isdisjoint(chunk.labels) and len(set(chunk.labels)) == len(chunk.labels)
@@ -283,12 +285,13 @@ def _picker(positions: list[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
 
 def _template(spec: MetricSpec, labels: tuple[Labels, ...], written: Written) -> bytes:
     """Return the lines of these series with %d where each value goes."""
+    name = spec.series_name
     lines: list[str] = []
     for values in labels:
         text = written.get((spec.labels, values))
         if text is None:
             text = written[spec.labels, values] = _label_text(spec.labels, values)
-        lines.append(f"{spec.name}{text} %d\n")
+        lines.append(f"{name}{text} %d\n")
     # A lone surrogate, which JSON can carry, has no UTF-8: one odd name must not cost the page.
     return "".join(lines).encode(errors="replace")
 

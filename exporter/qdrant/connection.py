@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import aiohttp
@@ -19,6 +20,16 @@ KEEPALIVE_SECONDS = 3.0
 # Bytes that aiohttp takes from a socket ahead of us. At its default of 64 KiB a megabyte of
 # telemetry stops and starts the socket a dozen times.
 READ_AHEAD_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to send. `path` is percent-encoded; `body` is JSON, b"" for none."""
+
+    path: str
+    method: str = "GET"
+    body: bytes = b""
+    headers: Mapping[str, str] | None = None
 
 
 class ClosedError(aiohttp.ClientConnectionError):
@@ -41,8 +52,8 @@ class Connections:
     """Opens requests to one peer, on a pooled connection where a live one is at hand.
 
     A pooled connection may break as we write to it: the server closed it in that moment.
-    Where no byte of an answer came, the request goes out once more on a fresh connection;
-    a GET may be sent twice. After a timeout it never is.
+    Where no byte of an answer came, the request goes out once more on a fresh connection: it may
+    be sent twice, so only what may be done twice is sent through here. After a timeout it never is.
     """
 
     def __init__(self, *, door: Door, clock: Clock) -> None:
@@ -53,20 +64,18 @@ class Connections:
         self._fresh: aiohttp.ClientSession | None = None
         self._closed = False
 
-    async def open(
-        self, path: str, *, progress: Progress, headers: Mapping[str, str] | None
-    ) -> aiohttp.ClientResponse:
-        """Send GET `path` and return the answer, its head read and its body still to come.
+    async def open(self, request: Request, *, progress: Progress) -> aiohttp.ClientResponse:
+        """Send a request and return the answer, its head read and its body still to come.
 
         Raises CLIENT_FAILURES.
         """
         try:
-            return await self._send(path, progress, headers, pooled=True)
+            return await self._send(request, progress, pooled=True)
         except BrokenError as error:
             if not (progress.reused_connection and error.before_any_byte):
                 raise
         progress.reused_connection = progress.connected = False
-        return await self._send(path, progress, headers, pooled=False)
+        return await self._send(request, progress, pooled=False)
 
     async def close(self) -> None:
         """Close every connection, those in use too."""
@@ -76,15 +85,18 @@ class Connections:
             if session is not None:
                 await session.close()
 
-    async def _send(
-        self, path: str, progress: Progress, headers: Mapping[str, str] | None, *, pooled: bool
-    ) -> aiohttp.ClientResponse:
+    async def _send(self, request: Request, progress: Progress, *, pooled: bool) -> aiohttp.ClientResponse:
         context = await self._tls.current() if self._door.encrypted else True
         if self._closed:  # asked last thing before the session is, which would raise RuntimeError
             raise ClosedError("closed")
-        return await self._session(pooled=pooled).get(
-            self._door.target(path),
+        headers = dict(request.headers or {})
+        if request.body:
+            headers["Content-Type"] = "application/json"
+        return await self._session(pooled=pooled).request(
+            request.method,
+            self._door.target(request.path),
             headers=headers,
+            data=request.body or None,
             allow_redirects=False,
             ssl=context,
             server_hostname=self._door.server_name if self._door.encrypted else None,

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 import aiohttp
 
 from exporter.clock import Clock
-from exporter.errors import BadPayload, SourceError, SourceRefused, SourceTimeout, SourceUnreachable
+from exporter.errors import SourceError, SourceRefused, SourceTimeout, SourceUnreachable
 from exporter.model import FaultKind
-from exporter.qdrant.answers import Answer, Reply, decode, looks_like_html, refusal
+from exporter.qdrant.answers import Answer, decode
 from exporter.qdrant.breaker import Breaker, Held, HoldLimits, Permit
-from exporter.qdrant.connection import Connections
+from exporter.qdrant.connection import Connections, Request
 from exporter.qdrant.cost import OK, CostBook, Spent
 from exporter.qdrant.door import Door, Tls, quote_segment
+from exporter.qdrant.exchange import Exchange
 from exporter.qdrant.failures import CLIENT_FAILURES, Progress, safe_cause, source_error
 
 __all__ = ["Answer", "Door", "Download", "Gateway", "Spent", "Tls", "decode", "quote_segment"]
@@ -35,8 +36,6 @@ CALLS_AT_ONCE = 4
 # always over when the next poll comes: a peer that is back is seen to be back then.
 FAST_ENDPOINTS = frozenset({"/healthz", "/cluster", "/telemetry"})
 FAST_HOLD_RATIO = 0.5
-# Enough for any reason that a server or a proxy gives; the rest of such a body is not read.
-ERROR_BODY_LIMIT_BYTES = 64 * 1024
 GOOD_STREAM_STATUSES = frozenset({200, 206})
 
 
@@ -117,6 +116,7 @@ class Gateway:
         self._fast_seconds = fast_seconds
         self._random = random
         self._connections = Connections(door=door, clock=clock)
+        self._exchange = Exchange(connections=self._connections, door=door, clock=clock)
         self._lines: dict[str, asyncio.Semaphore] = {}
         self._breakers: dict[str, Breaker] = {}
         self._costs = CostBook()
@@ -143,7 +143,13 @@ class Gateway:
         try:
             call = self._begin(endpoint)
             try:
-                body = await self._whole(path, call, deadline_seconds, limit_bytes)
+                body = await self._exchange.whole(
+                    Request(path),
+                    call.progress,
+                    endpoint=endpoint,
+                    deadline_seconds=deadline_seconds,
+                    limit_bytes=self._response_limit_bytes if limit_bytes is None else limit_bytes,
+                )
             except SourceError as error:
                 self._end(call, error)
                 raise
@@ -196,38 +202,19 @@ class Gateway:
         """Close all connections; calls under way end as unreachable."""
         await self._connections.close()
 
-    async def _whole(self, path: str, call: _Call, deadline_seconds: float, limit_bytes: int | None) -> bytes:
-        limit = self._response_limit_bytes if limit_bytes is None else limit_bytes
-        try:
-            async with asyncio.timeout(deadline_seconds) as deadline:
-                response = await self._connections.open(path, progress=call.progress, headers=None)
-                call.progress.status = response.status
-                async with response:
-                    if response.status == 200:
-                        return await _body(response, call, limit)
-                    raise await self._refused(response, call)
-        except CLIENT_FAILURES as error:
-            if deadline.expired():
-                failure: SourceError = SourceTimeout(
-                    call.endpoint, f"no whole answer within {deadline_seconds:g} s, given up {call.progress}"
-                )
-            else:
-                failure = source_error(error, call.endpoint, self._door, call.progress)
-            cause = safe_cause(error)
-        # Raised out here, or Python would chain what carries the request's headers, and so the key.
-        raise failure from cause
-
     async def _opened(
         self, path: str, call: _Call, stall_seconds: float, headers: Mapping[str, str] | None
     ) -> aiohttp.ClientResponse:
         try:
             async with asyncio.timeout(stall_seconds) as deadline:
-                response = await self._connections.open(path, progress=call.progress, headers=headers)
+                response = await self._connections.open(
+                    Request(path, headers=headers), progress=call.progress
+                )
                 call.progress.status = response.status
                 if response.status in GOOD_STREAM_STATUSES:
                     return response
                 async with response:
-                    raise await self._refused(response, call)
+                    raise await self._exchange.refused(response, call.progress, call.endpoint)
         except CLIENT_FAILURES as error:
             if deadline.expired():
                 failure: SourceError = SourceTimeout(call.endpoint, f"no answer within {stall_seconds:g} s")
@@ -235,18 +222,6 @@ class Gateway:
                 failure = source_error(error, call.endpoint, self._door, call.progress)
             cause = safe_cause(error)
         raise failure from cause
-
-    async def _refused(self, response: aiohttp.ClientResponse, call: _Call) -> SourceError:
-        if response.status < 300:
-            return BadPayload(call.endpoint, f"status {response.status} where 200 was due")
-        body = bytearray()
-        async for chunk in response.content.iter_any():
-            call.progress.received_bytes += len(chunk)
-            body += chunk
-            if len(body) >= ERROR_BODY_LIMIT_BYTES:
-                break
-        reply = Reply(call.endpoint, response.status, response.headers, bytes(body[:ERROR_BODY_LIMIT_BYTES]))
-        return refusal(reply, door=self._door, clock=self._clock)
 
     def _line(self, path: str, endpoint: str) -> asyncio.Semaphore:
         single = path.partition("?")[0] in SINGLE_FLIGHT_PATHS
@@ -295,23 +270,6 @@ class Gateway:
             received_bytes=call.progress.received_bytes,
         )
         return took_seconds
-
-
-async def _body(response: aiohttp.ClientResponse, call: _Call, limit_bytes: int) -> bytes:
-    """Read a body whole. Joined once at its end: no buffer grows by copying."""
-    announced = response.content_length or 0
-    chunks: list[bytes] = []
-    async for chunk in response.content.iter_any():
-        call.progress.received_bytes += len(chunk)
-        chunks.append(chunk)
-        if max(call.progress.received_bytes, announced) > limit_bytes:
-            size = f"{announced} bytes" if announced > limit_bytes else "more"
-            raise BadPayload(call.endpoint, f"{size}, and the limit of an answer is {limit_bytes} bytes")
-    body = b"".join(chunks)
-    # A login page or a proxy's apology with status 200; of Qdrant's routes none answers HTML.
-    if response.content_type == "text/html" or looks_like_html(body):
-        raise BadPayload(call.endpoint, "an HTML page with status 200: something other than Qdrant answers")
-    return body
 
 
 def _held_back(endpoint: str, held: Held) -> SourceError:

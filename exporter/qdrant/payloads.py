@@ -141,11 +141,25 @@ class OptimizerConfig(Payload, frozen=True):
 
 class CollectionParams(Payload, frozen=True):
     replication_factor: Count = 1
+    vectors: dict[str, Any] | None = None  # the unnamed one's own settings, or settings by name
+    sparse_vectors: dict[str, Any] | None = None
+
+
+class StrictMode(Payload, frozen=True):
+    """Limits on requests to a collection, since 1.12.2. Null: no such limit."""
+
+    enabled: bool | None = None
+    max_query_limit: Count | None = None
+    max_timeout: Count | None = None  # seconds
+    search_max_hnsw_ef: Count | None = None
+    search_allow_exact: bool | None = None
+    read_rate_limit: Count | None = None  # tokens a minute and replica
 
 
 class CollectionConfig(Payload, frozen=True):
     params: CollectionParams = CollectionParams()
     optimizer_config: OptimizerConfig = OptimizerConfig()
+    strict_mode_config: StrictMode | None = None
 
 
 class UpdateQueue(Payload, frozen=True):
@@ -185,8 +199,30 @@ class SegmentInfo(Payload, frozen=True):
     vector_data: dict[str, VectorCounts] = {}
 
 
+class VectorIndexOptions(Payload, frozen=True):
+    full_scan_threshold: Count | None = None  # KB; a smaller segment is scanned, graph or not
+
+
 class VectorIndex(Payload, frozen=True):
     type: str = ""
+    options: VectorIndexOptions | None = None
+
+
+class SearchCounts(Payload, frozen=True):
+    """Searches of one kind that a segment served since it was built."""
+
+    count: Count = 0
+
+
+class VectorSearches(Payload, frozen=True):
+    """How a segment served searches of one vector: through its graph, or by reading every point."""
+
+    index_name: str = ""
+    unfiltered_plain: SearchCounts = SearchCounts()
+    unfiltered_hnsw: SearchCounts = SearchCounts()
+    filtered_plain: SearchCounts = SearchCounts()
+    filtered_small_cardinality: SearchCounts = SearchCounts()
+    filtered_large_cardinality: SearchCounts = SearchCounts()
 
 
 class SegmentVector(Payload, frozen=True):
@@ -203,6 +239,7 @@ class SegmentConfig(Payload, frozen=True):
 class Segment(Payload, frozen=True):
     info: SegmentInfo
     config: SegmentConfig = SegmentConfig()
+    vector_index_searches: list[VectorSearches] = []
 
 
 class LocalShard(Payload, frozen=True):
@@ -270,10 +307,25 @@ class OptimizationsSummary(Payload, frozen=True):
     queued_points: Count
 
 
+class OptimizationStep(Payload, frozen=True):
+    """A step of an optimization, with the steps it is made of. Few tell how much of it is done."""
+
+    started_at: str | None = None
+    finished_at: str | None = None
+    done: Count | None = None
+    children: list[OptimizationStep] = []
+
+
+class RunningOptimization(Payload, frozen=True):
+    uuid: str = ""
+    progress: OptimizationStep | None = None
+
+
 class CollectionOptimizations(Payload, frozen=True):
     """GET /collections/{collection}/optimizations, since 1.17."""
 
     summary: OptimizationsSummary
+    running: list[RunningOptimization] = []
 
 
 class Usage(Payload, frozen=True):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from exporter.model import MetricSpec
 from exporter.observe.sources.contract import Ask, Learnt, Pace, Reach, odd
@@ -45,6 +46,19 @@ class RunSeen:
     outcome: str  # done, cancelled or error
 
 
+class SearchesSeen(NamedTuple):
+    """How the segments of a shard served searches of one vector since they were built.
+
+    Each search counts once a segment. Exact searches are not in it.
+    """
+
+    graph: int  # through HNSW
+    scan: int  # by reading every point that passes the filter
+
+
+NO_SEARCHES: Mapping[str, SearchesSeen] = MappingProxyType({})  # one for all: most were never searched
+
+
 @dataclass(frozen=True, slots=True)
 class ShardSegmentsSeen:
     """The segments of one local shard, summed."""
@@ -58,6 +72,8 @@ class ShardSegmentsSeen:
     index_points: Mapping[tuple[str, str], int]  # by (field, type)
     runs: tuple[RunSeen, ...]
     running: int
+    graph_points: Mapping[str, int]  # by vector name: points of segments that are searched through a graph
+    searches: Mapping[str, SearchesSeen]  # by vector name; only what was searched
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +141,43 @@ def read_shard(local: LocalShard, threshold_kb: int) -> ShardSegmentsSeen:
         index_points=_index_points(segments),
         runs=tuple(ended_runs(log)),
         running=sum(1 for run in log if run.status == "optimizing"),
+        graph_points=graph_points(segments),
+        searches=searches_by_vector(segments) or NO_SEARCHES,
     )
+
+
+def graph_points(segments: Iterable[Segment]) -> dict[str, int]:
+    """Points whose searches go through a graph, by vector name: in segments that have one and are large.
+
+    A segment under the full scan threshold is scanned all the same (seen on 1.18.3: unfiltered_plain).
+    """
+    points: dict[str, int] = {}
+    for segment in segments:
+        for name, vector in segment.config.vector_data.items():
+            options = vector.index.options
+            threshold_kb = options.full_scan_threshold if options else None
+            raw_bytes = raw_vector_bytes(segment, name)
+            large = raw_bytes is not None and raw_bytes >= (threshold_kb or 0) * KB
+            if vector.index.type == "hnsw" and large:
+                points[name] = points.get(name, 0) + segment.info.num_points
+    return points
+
+
+def searches_by_vector(segments: Iterable[Segment]) -> dict[str, SearchesSeen]:
+    """Sum how the segments served searches; vectors that were not searched are left out."""
+    sums: dict[str, SearchesSeen] = {}
+    for segment in segments:
+        for told in segment.vector_index_searches:
+            graph = told.unfiltered_hnsw.count + told.filtered_large_cardinality.count
+            scan = (
+                told.unfiltered_plain.count
+                + told.filtered_plain.count
+                + told.filtered_small_cardinality.count
+            )
+            if graph or scan:
+                before = sums.get(told.index_name, SearchesSeen(0, 0))
+                sums[told.index_name] = SearchesSeen(before.graph + graph, before.scan + scan)
+    return sums
 
 
 def lag_points(segments: Iterable[Segment], threshold_kb: int) -> dict[str, int]:
@@ -202,8 +254,8 @@ def _index_points(segments: Iterable[Segment]) -> dict[tuple[str, str], int]:
     points: dict[tuple[str, str], int] = {}
     uncounted: set[tuple[str, str]] = set()
     for segment in segments:
-        for field, index in segment.info.index_schema.items():
-            key = (field, index.data_type)
+        for name, index in segment.info.index_schema.items():
+            key = (name, index.data_type)
             if index.points is None:
                 uncounted.add(key)
             else:

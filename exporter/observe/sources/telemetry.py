@@ -21,6 +21,7 @@ from exporter.observe.sources.remembered import Remembered
 from exporter.qdrant.answers import decode
 from exporter.qdrant.payloads import (
     NOTHING,
+    CollectionParams,
     CollectionTelemetry,
     LocalShard,
     Memory,
@@ -29,6 +30,7 @@ from exporter.qdrant.payloads import (
     QuotaTelemetry,
     Requests,
     RunningSnapshots,
+    StrictMode,
     System,
     Telemetry,
     result,
@@ -113,14 +115,31 @@ class ShardSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class VectorSeen:
+    """A vector of a collection's points, as its settings say. `name` is "" for the unnamed one."""
+
+    name: str
+    size: int | None  # numbers in it; None for a sparse one
+    distance: str | None  # None for a sparse one
+    multi: bool = False
+
+    @property
+    def sparse(self) -> bool:
+        """Whether it is one: searched without HNSW, always exactly."""
+        return self.size is None
+
+
+@dataclass(frozen=True, slots=True)
 class CollectionSeen:
-    """A collection as one peer tells it."""
+    """A collection as one peer tells it. `strict`: limits on requests, None where there are none."""
 
     name: str
     replication_factor: int
     indexing_threshold_kb: int | None
     shards: tuple[ShardSeen, ...]
     transfers: int
+    vectors: tuple[VectorSeen, ...] = ()
+    strict: StrictMode | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +245,7 @@ def read_collection(told: CollectionTelemetry) -> CollectionSeen:
     """Understand one collection of the telemetry. Raises BadPayload where its shards are left out."""
     if told.shards is None or any(shard.replicate_states is None for shard in told.shards):
         raise BadPayload(ENDPOINT, f"collection {told.id!r} is told without its shards or their replicas")
+    strict = told.config.strict_mode_config
     return CollectionSeen(
         name=told.id,
         replication_factor=told.config.params.replication_factor,
@@ -237,7 +257,22 @@ def read_collection(told: CollectionTelemetry) -> CollectionSeen:
             for shard in told.shards
         ),
         transfers=len(told.transfers or ()),
+        vectors=tuple(read_vectors(told.config.params)),
+        strict=strict if strict is not None and strict.enabled else None,
     )
+
+
+def read_vectors(params: CollectionParams) -> Iterator[VectorSeen]:
+    """Yield the vectors of a collection by name; one whose settings do not read is left out."""
+    vectors = params.vectors or {}
+    if isinstance(vectors.get("size"), int):
+        vectors = {"": vectors}
+    for name, told in sorted(vectors.items()):
+        if isinstance(told, dict) and isinstance(told.get("size"), int):
+            multi = told.get("multivector_config") is not None
+            yield VectorSeen(name, told["size"], str(told.get("distance", "")), multi)
+    for name in sorted(params.sparse_vectors or {}):
+        yield VectorSeen(name, None, None)
 
 
 def read_local(local: LocalShard) -> LocalSeen:
