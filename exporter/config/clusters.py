@@ -28,6 +28,7 @@ from exporter.config.fields import (
     UrlTemplate,
     within,
 )
+from exporter.config.probes import ProbesSettings
 from exporter.config.quantities import format_duration, format_size
 from exporter.config.secret import Secret
 
@@ -201,3 +202,4 @@ class ClusterSettings(Section):
     tls: TlsSettings = TlsSettings()
     collections: CollectionSettings = CollectionSettings()
     poll: PollSettings = PollSettings()
+    probes: ProbesSettings = ProbesSettings()

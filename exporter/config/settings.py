@@ -56,6 +56,6 @@ class Settings(Section):
         return tuple(
             secret
             for cluster in self.clusters
-            for secret in (cluster.api_key, cluster.bearer_token)
+            for secret in (cluster.api_key, cluster.bearer_token, cluster.probes.canary.api_key)
             if secret is not None
         )
