@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 from exporter import __version__
 from exporter.board import Board
@@ -73,8 +74,13 @@ class Daemon:
             await self._reloading.acquire()  # a reload asked for during the start waits for its end
             state = await self._open_state(stack)
             remembered = await asyncio.to_thread(state.known_peers) if state else ()
+            instance = await asyncio.to_thread(state.instance_id) if state else str(uuid4())
             self.fleet = Fleet(
-                board=self._board, clock=self._clock, off_loop=self._off_loop, remembered=remembered
+                board=self._board,
+                clock=self._clock,
+                off_loop=self._off_loop,
+                remembered=remembered,
+                instance=instance,
             )
             self._server = self._web()
             await self._server.start()

@@ -1,6 +1,6 @@
 """What must outlive the process: one SQLite file in the state directory.
 
-For now it holds the peers that were ever seen and the requests of verbs. Without a state
+For now it holds the peers that were ever seen, the requests of verbs and who we are. Without a state
 directory there is no State at all: known peers then live in the memory of `run` only.
 
 Threads: a State owns one connection behind a lock, so any thread may call it and no two calls
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from uuid import uuid4
 
 from exporter.clock import Clock
 from exporter.errors import StateError
@@ -57,6 +58,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             requested_at REAL NOT NULL
         ) STRICT""",
     ),
+    # Who this daemon is, over its restarts: one row, written at the first start.
+    ("CREATE TABLE instance (id TEXT NOT NULL) STRICT",),
 )
 
 
@@ -209,6 +212,15 @@ class State:
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 [_row(peer) for peer in changes.remember],
             )
+
+    def instance_id(self) -> str:
+        """Return the id of this state directory's daemon, a UUID made at the first call."""
+        with self._transaction() as connection:
+            row = connection.execute("SELECT id FROM instance").fetchone()
+            if row is None:
+                row = (str(uuid4()),)
+                connection.execute("INSERT INTO instance (id) VALUES (?)", row)
+            return str(row[0])
 
     def request_forget(self, cluster: str, label: str) -> int:
         """Remove a known peer and leave a request for a running daemon; return its number.

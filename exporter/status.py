@@ -10,6 +10,7 @@ from exporter.board import BoardView
 from exporter.model import MetricSpec, ProducerKey, Reading
 from exporter.observe.derived.collections import POINTS, STATUS
 from exporter.observe.poller import PeerPoller
+from exporter.observe.probes.book import ERROR_RATIO, P95, RECALL, RECALL_RATIO, SEARCH
 from exporter.observe.watch import ClusterWatch
 from exporter.web.face import Landing, LandingCluster, LandingPeer, Trouble
 
@@ -46,6 +47,7 @@ def _cluster(watch: ClusterWatch, board: BoardView) -> dict[str, Any]:
             {"kind": one.kind.value, "peers": list(one.labels), "text": one.text}
             for one in watch.roster.troubles()
         ],
+        "probes": {"trouble": watch.probe_trouble or None, "collections": _probes(watch, board)},
         "collections": collections(watch),
     }
 
@@ -75,6 +77,21 @@ def _sources(poller: PeerPoller) -> dict[str, Any]:
         }
         for name, record in poller.records.items()
     }
+
+
+def _probes(watch: ClusterWatch, board: BoardView) -> dict[str, dict[str, float | None]]:
+    """Return what the probes last measured of each collection, None where it cannot be said."""
+    found = {}
+    for name in watch.derived.selected:
+        searches = board.standing.get(ProducerKey(watch.settings.name, "", f"{SEARCH}:{name}"), ())
+        recalls = board.standing.get(ProducerKey(watch.settings.name, "", f"{RECALL}:{name}"), ())
+        ratios = [one.value for one in recalls if one.spec is RECALL_RATIO]
+        found[name] = {
+            "search_p95_seconds": value_of(searches, P95),
+            "error_ratio": value_of(searches, ERROR_RATIO),
+            "recall_ratio": min(ratios, default=None),  # the worst vector's
+        }
+    return found
 
 
 def collections(watch: ClusterWatch) -> dict[str, dict[str, Any]]:
@@ -112,6 +129,10 @@ def landing(watches: Mapping[str, ClusterWatch], board: BoardView, failed_reload
         )
     for watch in watches.values():
         troubles += [Trouble(f"{one.cluster}: {one.kind.value}", one.text) for one in watch.roster.troubles()]
+        if watch.probe_trouble:
+            troubles.append(
+                Trouble(f"{watch.settings.name}: the write canary stands still", watch.probe_trouble)
+            )
         troubles += [
             Trouble(f"{one.cluster}: peer {one.peer_id} ({one.uri}) is not watched", one.reason)
             for one in watch.roster.unwatched()

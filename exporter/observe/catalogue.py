@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from exporter.model import Evidence, MetricSpec
 from exporter.observe import records
-from exporter.observe.derived import collections, consensus, deriver, optimizer, replicas, traffic
+from exporter.observe.derived import collections, consensus, deriver, forecast, optimizer, replicas, traffic
+from exporter.observe.probes import book, canary_book
 from exporter.observe.roster.troubles import MISCONFIGURED
 from exporter.observe.sources import cluster, disk, healthz, snapshots
 from exporter.observe.sources.aliases import AliasesSource
@@ -34,7 +35,10 @@ SPECS: tuple[MetricSpec, ...] = (
     *replicas.SPECS,
     *optimizer.SPECS,
     *traffic.SPECS,
+    *forecast.SPECS,
     *snapshots.SnapshotsSource.specs,
+    *book.SPECS,
+    *canary_book.SPECS,
 )
 
 

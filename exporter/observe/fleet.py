@@ -26,12 +26,15 @@ class Fleet:
         off_loop: Callable[..., Awaitable[Any]],
         remembered: Sequence[KnownPeer] = (),
         patience_seconds: float = JOINING_PATIENCE_SECONDS,
+        instance: str = "",
     ) -> None:
+        """`instance` marks what this daemon writes; a fleet that only looks needs none."""
         self._board = board
         self._clock = clock
         self._off_loop = off_loop
         self._remembered = remembered
         self._patience_seconds = patience_seconds
+        self._instance = instance
         self._resolve = SystemResolver()
         self._watches: dict[str, ClusterWatch] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -135,7 +138,12 @@ class Fleet:
             patience_seconds=self._patience_seconds,
         )
         return ClusterWatch(
-            settings=settings, roster=roster, board=self._board, clock=self._clock, off_loop=self._off_loop
+            settings=settings,
+            roster=roster,
+            board=self._board,
+            clock=self._clock,
+            off_loop=self._off_loop,
+            instance=self._instance,
         )
 
     def _remembered_of(self, settings: ClusterSettings) -> tuple[KnownPeer, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from exporter.clock import Clock
 from exporter.config.clusters import ClusterSettings, PollSettings
@@ -23,15 +23,18 @@ from exporter.observe.sources.snapshots import SnapshotsSource
 from exporter.observe.sources.telemetry import TelemetrySource
 from exporter.qdrant.door import Door, Tls
 from exporter.qdrant.gateway import Gateway
+from exporter.qdrant.lanes import Lanes
 
 
 @dataclass(slots=True)
 class Polled:
-    """A target being polled. `task` is None where rounds are driven from outside."""
+    """A target being polled and probed. `task` is None where rounds are driven from outside."""
 
     target: Target
     gateway: Gateway
     poller: PeerPoller
+    lanes: Lanes
+    writing: Lanes  # the canary's, with a key that may write
     task: asyncio.Task[None] | None
 
 
@@ -83,6 +86,21 @@ def gateway_to(target: Target, settings: ClusterSettings, clock: Clock) -> Gatew
         response_limit_bytes=settings.poll.response_limit_bytes,
         fast_seconds=settings.poll.fast_seconds,
     )
+
+
+def lanes_to(target: Target, settings: ClusterSettings, clock: Clock) -> Lanes:
+    """Build the probes' connections to a target; they connect at the first call."""
+    return Lanes(door=door_to(target, settings), clock=clock)
+
+
+def writing_lanes_to(target: Target, settings: ClusterSettings, clock: Clock) -> Lanes:
+    """Build the canary's connections to a target, with its own key where it has one."""
+    key = settings.probes.canary.api_key
+    door = door_to(target, settings)
+    if key is not None:
+        own_key = key.reveal() if target.key_allowed else None
+        door = replace(door, api_key=own_key, bearer_token=None)
+    return Lanes(door=door, clock=clock)
 
 
 def base_seconds(sources: Sequence[Source], poll: PollSettings) -> dict[str, float]:

@@ -12,10 +12,13 @@ from exporter.config.clusters import ClusterSettings
 from exporter.errors import BadPayload, SourceError
 from exporter.logs import get_logger
 from exporter.model import Observation
+from exporter.observe.derived import forecast
 from exporter.observe.derived.deriver import ClusterDeriver, Derived, Selection
+from exporter.observe.last_seen import LastSeen
 from exporter.observe.pacing import Pacer
-from exporter.observe.polled import Polled, base_seconds, gateway_to, sources_of
+from exporter.observe.polled import Polled, base_seconds, gateway_to, lanes_to, sources_of, writing_lanes_to
 from exporter.observe.poller import Limits, PeerPoller
+from exporter.observe.probes.prober import Prober
 from exporter.observe.roster import ClusterAnswer, Roster, Target, Trouble
 from exporter.observe.roster.troubles import readings as trouble_readings
 from exporter.observe.sources import cluster as cluster_source
@@ -38,6 +41,7 @@ class ClusterWatch:
         board: Board,
         clock: Clock,
         off_loop: Callable[..., Awaitable[Any]],
+        instance: str = "",
     ) -> None:
         self.settings = settings
         self.roster = roster
@@ -62,17 +66,33 @@ class ClusterWatch:
         self._speaker = ""  # the peer that is asked for all
         self._derived_once = asyncio.Event()
         self.derived = Derived()
+        forecast.keep_histories(board)
+        self._last_seen = LastSeen(polled=lambda: self._polled, derived=lambda: self.derived)
+        self._prober = Prober(
+            cluster=settings.name,
+            settings=settings.probes,
+            instance=instance,
+            known=self._last_seen,
+            board=board,
+            clock=clock,
+        )
 
     async def run(self) -> None:
         """Watch until cancelled: targets come and go as the roster says."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.roster.run(self._ask))
+                if self.settings.probes.enabled:
+                    tasks.create_task(self._probe())
                 while True:
                     await self._follow_roster(tasks)
                     await self.roster.wait_for_change()
         finally:
             await self.close()
+
+    async def _probe(self) -> None:
+        await self._derived_once.wait()  # which collections there are
+        await self._prober.run()
 
     async def look_once(self) -> None:
         """Poll every target once, whom the cluster lists too, then what needs their answers."""
@@ -126,6 +146,11 @@ class ClusterWatch:
     def first_round_ended(self) -> bool:
         """Every target's first poll has ended, in success or failure."""
         return bool(self._polled) and all(one.poller.first_round.is_set() for one in self._polled.values())
+
+    @property
+    def probe_trouble(self) -> str:
+        """What keeps the probes from their work and a person can mend; else ""."""
+        return self._prober.trouble
 
     def pollers(self) -> Mapping[str, PeerPoller]:
         """Return the poller of every target, by label."""
@@ -195,23 +220,35 @@ class ClusterWatch:
         log.info(
             "peer.added", qdrant_cluster=self.settings.name, peer=target.label, origin=target.origin.value
         )
-        return Polled(target, gateway, poller, tasks.create_task(poller.run()) if tasks else None)
+        return Polled(
+            target,
+            gateway,
+            poller,
+            lanes=lanes_to(target, self.settings, self._clock),
+            writing=writing_lanes_to(target, self.settings, self._clock),
+            task=tasks.create_task(poller.run()) if tasks else None,
+        )
 
     async def _drop(self, label: str) -> None:
         one = self._polled.pop(label)
         self._answers.pop(label, None)
+        self._last_seen.forget(label)
         try:
             if one.task is not None:
                 one.task.cancel()
                 await asyncio.wait({one.task})  # unlike `await one.task`, tells its cancellation from ours
         finally:
             await one.gateway.close()
+            await one.lanes.close()
+            await one.writing.close()
         log.info("peer.dropped", qdrant_cluster=self.settings.name, peer=label)
 
     def _hear(self, label: str) -> Callable[[str, Observation], None]:
         """Tell the roster what a peer answered to GET /cluster, and again with its process id."""
 
         def heard(source: str, observation: Observation) -> None:
+            if self._last_seen.heard(label, source, observation):
+                self._prober.look_at_segments()
             if source == "telemetry":
                 self._settle_speaker()
             if observation.seen is None:

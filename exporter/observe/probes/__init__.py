@@ -1,0 +1,1 @@
+"""Active measurement: searches with stored vectors, recall, points of our own; and what they may cost."""

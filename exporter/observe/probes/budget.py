@@ -1,0 +1,137 @@
+"""What probes may cost a peer: a share of its time, a number at once, and rest where it asks for it.
+
+Decisions only: no clock of its own, no sleep.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Hashable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from exporter.observe.probes.reasons import Skip
+
+K = TypeVar("K", bound=Hashable)
+
+# The cost of a probe is the lower quartile of its last successful answers: a server that is slow for a
+# while must not talk us into asking less about the very trouble. A failure is never a cost.
+COSTS_KEPT = 20
+# Before the first answer, and where a probe never had one: a small search over a network.
+FIRST_COST_SECONDS = 0.005
+# What a peer's account may hold: the budget of so long. A minute is the usual interval, so probes that
+# happen to come together still go, and no burst is longer than a minute's share.
+ACCOUNT_SECONDS = 60.0
+# Intervals are planned to use so much of the budget: at all of it, chance alone would often find the
+# account empty, and a beat would be skipped where a slightly longer interval would have kept it.
+PLANNED_SHARE = 0.9
+# Weakest wish for rest where a server says 429 without saying for how long (before 1.13.3).
+DEFAULT_REST_SECONDS = 60.0
+# A wrong Retry-After must not blind us for a day.
+LONGEST_REST_SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Permit(Generic[K]):
+    """Leave for one run of a probe on a peer; hand it back with what the run cost."""
+
+    key: K
+    peer: str
+    exact: bool
+
+
+class Account:
+    """One peer's: time that may be spent, and what is under way."""
+
+    def __init__(self, *, ratio: float, now: float) -> None:
+        self._ratio = ratio
+        self._full_seconds = ratio * ACCOUNT_SECONDS
+        self._held_seconds = self._full_seconds
+        self._at = now
+        self.under_way = 0
+        self.exact_under_way = False
+
+    def can_pay(self, cost_seconds: float, now: float) -> bool:
+        """Whether so much may be spent now. What costs more than a full account waits until it is full."""
+        self._held_seconds = min(self._full_seconds, self._held_seconds + self._ratio * (now - self._at))
+        self._at = now
+        return self._held_seconds >= min(cost_seconds, self._full_seconds)
+
+    def pay(self, cost_seconds: float) -> None:
+        """Spend; may leave the account below zero, and then nothing goes until it is made up for."""
+        self._held_seconds -= cost_seconds
+
+
+class Budget(Generic[K]):
+    """All probes of one cluster. `ratio` is the share of each peer's time, 0 to 1.
+
+    Two things hold it: intervals stretch by one factor until the usual costs fit, and each peer has
+    an account that a run pays for before it goes. So in any stretch of time a peer is asked for no
+    more than its share of it, one minute's share, and one run.
+    """
+
+    def __init__(self, *, ratio: float, concurrent: int) -> None:
+        self._ratio = ratio
+        self._concurrent = concurrent
+        self._costs: dict[K, deque[float]] = {}
+        self._intervals: dict[K, float] = {}
+        self._load = 0.0  # seconds of peers' time a second, at the configured intervals
+        self._accounts: dict[str, Account] = {}
+        self._rest_until: dict[K, float] = {}
+
+    def keep(self, intervals: dict[K, float], peers: Collection[str], now: float) -> None:
+        """Account for just these probes, at these intervals in seconds, on these peers."""
+        for kept in (self._costs, self._rest_until):
+            for gone in kept.keys() - intervals.keys():
+                kept.pop(gone)
+        self._intervals = intervals
+        self._load = sum(self.cost_seconds(key) / interval for key, interval in intervals.items())
+        for gone_peer in self._accounts.keys() - set(peers):
+            del self._accounts[gone_peer]
+        for peer in peers:
+            if peer not in self._accounts:
+                self._accounts[peer] = Account(ratio=self._ratio, now=now)
+
+    def cost_seconds(self, key: K) -> float:
+        """What one run usually costs."""
+        costs = sorted(self._costs.get(key, ()))
+        return costs[(len(costs) - 1) // 4] if costs else FIRST_COST_SECONDS
+
+    def factor(self) -> float:
+        """By how much intervals must be stretched for the usual costs to fit; 1 where they do."""
+        allowed = self._ratio * PLANNED_SHARE * len(self._accounts)
+        return max(1.0, self._load / allowed) if allowed else 1.0
+
+    def admit(self, key: K, peer: str, now: float, *, exact: bool) -> Permit[K] | Skip:
+        """Give leave for one run, paid for in advance, or say why not."""
+        account = self._accounts[peer]
+        if now < self._rest_until.get(key, now):
+            return Skip.BACKOFF
+        if account.under_way >= self._concurrent or (exact and account.exact_under_way):
+            return Skip.CONCURRENCY
+        cost = self.cost_seconds(key)
+        if not account.can_pay(cost, now):
+            return Skip.BUDGET
+        account.pay(cost)
+        account.under_way += 1
+        account.exact_under_way |= exact
+        return Permit(key, peer, exact)
+
+    def ended(self, permit: Permit[K], cost_seconds: float | None) -> None:
+        """Take back a permit. `cost_seconds` is what a run that succeeded took the peer, None else."""
+        account = self._accounts.get(permit.peer)
+        if account is not None:  # else the peer was dropped meanwhile
+            account.under_way -= 1
+            if permit.exact:
+                account.exact_under_way = False
+        if cost_seconds is None or permit.key not in self._intervals:
+            return
+        interval = self._intervals[permit.key]
+        self._load -= self.cost_seconds(permit.key) / interval
+        self._costs.setdefault(permit.key, deque(maxlen=COSTS_KEPT)).append(cost_seconds)
+        self._load += self.cost_seconds(permit.key) / interval
+
+    def rest(self, key: K, seconds: float | None, now: float) -> None:
+        """A server asked for rest, for so long if it said so: nothing of this probe goes meanwhile."""
+        wanted = DEFAULT_REST_SECONDS if seconds is None else min(seconds, LONGEST_REST_SECONDS)
+        self._rest_until[key] = now + wanted

@@ -1,0 +1,277 @@
+"""All searches of one cluster's probes: what is due goes, on time, within the budget.
+
+Every run is a task of its own with a connection of its own, so a probe that hangs delays no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from exporter.board import Board
+from exporter.clock import Clock
+from exporter.config.probes import ProbesSettings
+from exporter.logs import get_logger
+from exporter.model import ProducerKey, Tally
+from exporter.observe.probes.book import PEER_DURATION, RECALL, SEARCH
+from exporter.observe.probes.budget import Budget, Permit
+from exporter.observe.probes.canary import Canary
+from exporter.observe.probes.canary_book import CANARY
+from exporter.observe.probes.canary_rounds import CanaryRounds
+from exporter.observe.probes.known import Known, ProbeTarget
+from exporter.observe.probes.probed import Probed, Ran
+from exporter.observe.probes.reasons import Failure, Skip
+from exporter.observe.probes.schedule import Due, Schedule
+from exporter.observe.records import request_readings
+from exporter.qdrant.canary import CANARY_COLLECTION
+
+log = get_logger()
+
+# How often is looked for collections and peers that came or went: they do so with the polls.
+FOLLOW_SECONDS = 1.0
+# A failure of one kind through one peer is told once in so long: a thousand collections share an outage.
+TOLD_AGAIN_SECONDS = 600.0
+
+
+class ProbeKey(NamedTuple):
+    """One probe of one collection."""
+
+    collection: str
+    probe: str
+
+
+CANARY_KEY = ProbeKey(CANARY_COLLECTION, CANARY)
+
+
+class Prober:
+    """Probes one cluster until cancelled. `instance` marks what it writes. Belongs to the event loop."""
+
+    def __init__(
+        self,
+        *,
+        cluster: str,
+        settings: ProbesSettings,
+        instance: str,
+        known: Known,
+        board: Board,
+        clock: Clock,
+    ) -> None:
+        self._cluster = cluster
+        self._settings = settings
+        self._known = known
+        self._board = board
+        self._clock = clock
+        self._schedule: Schedule[ProbeKey] = Schedule()
+        self._budget: Budget[ProbeKey] = Budget(ratio=settings.budget_ratio, concurrent=settings.concurrent)
+        self._probed: dict[str, Probed] = {}
+        self._peers: dict[str, Tally] = {}
+        self._followed: tuple[object, ...] = ()
+        self._followed_at_seconds = float("-inf")
+        self._told: dict[tuple[str, str], float] = {}
+        self._canary: CanaryRounds | None = None
+        if settings.canary.enabled:
+            canary = Canary(instance=instance, deadline_seconds=settings.canary.deadline_seconds, clock=clock)
+            self._canary = CanaryRounds(cluster=cluster, canary=canary, known=known)
+
+    @property
+    def trouble(self) -> str:
+        """What a person should do, or ""."""
+        return "" if self._canary is None else self._canary.trouble
+
+    async def run(self) -> None:
+        """Probe until cancelled. A probe's failure is data; a bug in one costs that run and is logged."""
+        async with asyncio.TaskGroup() as runs:
+            if self._canary is not None:  # at once: what its key may not do is said at the start
+                self._follow(self._clock.monotonic())
+                self._begin_canary(self._canary, 0, runs, self._clock.monotonic())
+            while True:
+                now = self._clock.monotonic()
+                if now - self._followed_at_seconds >= FOLLOW_SECONDS:
+                    self._followed_at_seconds = now
+                    self._follow(now)
+                for due in self._schedule.due(now):
+                    self._begin(due, runs, now)
+                next_due = self._schedule.next_due_seconds()
+                pause = FOLLOW_SECONDS if next_due is None else next_due - self._clock.monotonic()
+                await asyncio.sleep(max(0.0, min(pause, FOLLOW_SECONDS)))
+
+    def look_at_segments(self) -> None:
+        """Compare what segments served with what we asked, for the likely plan. After each look at them."""
+        for name, probed in self._probed.items():
+            replicas = self._known.segments_of(name) if RECALL in probed.probes else None
+            if replicas is not None:
+                probed.look_at_segments(replicas)
+
+    def _follow(self, now: float) -> None:
+        """Bring what is probed to the collections and peers in force."""
+        names = self._known.collections_to_probe()
+        labels = tuple(target.label for target in self._known.probe_targets())
+        seen = tuple(self._known.collection_seen(name) for name in names)
+        followed = (tuple(names), labels, seen)
+        if followed == self._followed:
+            return
+        self._followed = followed
+        wanted = {
+            name: (settings, told)
+            for name, told in zip(names, seen, strict=True)
+            if told is not None and (settings := self._settings.of(name)) is not None
+        }
+        for gone in self._probed.keys() - wanted.keys():
+            del self._probed[gone]
+            for probe in (SEARCH, RECALL):
+                self._board.withdraw(self._producer(ProbeKey(gone, probe)))
+        share_bytes = self._settings.pool_limit_bytes // max(1, len(wanted))
+        for name, (settings, told) in wanted.items():
+            if name not in self._probed:
+                self._probed[name] = Probed(name=name, settings=settings, seen=told, clock=self._clock)
+                self._probed[name].turn = len(self._probed)  # neighbours begin at different peers
+            self._probed[name].update(told, share_bytes)
+        for gone_peer in self._peers.keys() - set(labels):
+            del self._peers[gone_peer]
+        self._plan(labels, now)
+
+    def _plan(self, peers: Sequence[str], now: float) -> None:
+        """Schedule and account for every probe of the collections in force."""
+        wanted = {
+            ProbeKey(name, probe): probed.interval_seconds(probe)
+            for name, probed in self._probed.items()
+            for probe in probed.probes
+        }
+        if self._canary is not None:
+            wanted[CANARY_KEY] = (self._settings.canary.interval_seconds, 0.0)
+            self._canary.keep(peers)
+        intervals = {key: max(interval, shortest) for key, (interval, shortest) in wanted.items()}
+        if self._canary is not None:  # a search goes to one peer, a round to all
+            intervals[CANARY_KEY] /= max(1, len(peers))
+        self._budget.keep(intervals, peers, now)
+        self._schedule.stretch(self._budget.factor())
+        self._schedule.keep(wanted, now)
+
+    def _begin(self, due: Due[ProbeKey], runs: asyncio.TaskGroup, now: float) -> None:
+        """Let one probe go that is due, or note why it does not."""
+        key = due.key
+        if self._canary is not None and key == CANARY_KEY:
+            self._begin_canary(self._canary, due.missed, runs, now)
+            return
+        probed = self._probed[key.collection]
+        target = self._next_peer(probed)
+        if target is None:  # a cluster without a single peer: DNS has not answered yet
+            return
+        if due.missed:
+            probed.skipped(key.probe, Skip.LATE, due.missed)
+        why_not = probed.why_not(key.probe, self._known.points_of(key.collection))
+        if why_not is None:
+            granted = self._budget.admit(key, target.label, now, exact=probed.is_exact(key.probe))
+            if isinstance(granted, Permit):
+                runs.create_task(self._run(granted, probed, target), name=f"probe {self._cluster}")
+                return
+            why_not = granted
+        probed.skipped(key.probe, why_not)
+        self._post(key, probed)
+
+    def _begin_canary(self, canary: CanaryRounds, missed: int, runs: asyncio.TaskGroup, now: float) -> None:
+        """Let a round of the canary go through every peer that is up, or note why it does not."""
+        canary.missed(missed)
+        targets = canary.targets()
+        granted: list[Permit[ProbeKey]] = []
+        for target in targets:
+            permit = self._budget.admit(CANARY_KEY, target.label, now, exact=False)
+            if isinstance(permit, Permit):
+                granted.append(permit)
+                continue
+            for given in granted:
+                self._budget.ended(given, None)
+            canary.skipped(permit)
+            self._post_canary(canary)
+            return
+        if targets:
+            runs.create_task(self._run_canary(canary, targets, granted), name=f"canary {self._cluster}")
+
+    async def _run_canary(
+        self, canary: CanaryRounds, targets: Sequence[ProbeTarget], granted: Sequence[Permit[ProbeKey]]
+    ) -> None:
+        costs: dict[str, float] = {}
+        try:
+            costs = await canary.run(targets)
+        except Exception:  # the boundary: a bug in one round must not end the probes
+            log.exception("probe.broken", qdrant_cluster=self._cluster, collection=CANARY_COLLECTION)
+        finally:
+            for permit in granted:
+                self._budget.ended(permit, costs.get(permit.peer))
+        self._post_canary(canary)
+
+    def _post_canary(self, canary: CanaryRounds) -> None:
+        readings = tuple(canary.readings(self._schedule.interval_seconds(CANARY_KEY)))
+        self._board.post(self._producer(CANARY_KEY), readings, wakes=False)
+
+    def _next_peer(self, probed: Probed) -> ProbeTarget | None:
+        """The next peer in turn that is not known to be down; the next one where all are."""
+        targets = self._known.probe_targets()
+        if not targets:
+            return None
+        probed.turn += 1
+        in_turn = [targets[(probed.turn + offset) % len(targets)] for offset in range(len(targets))]
+        return next((target for target in in_turn if target.up is not False), in_turn[0])
+
+    async def _run(self, permit: Permit[ProbeKey], probed: Probed, target: ProbeTarget) -> None:
+        """One run, from its sample to its readings."""
+        key, cost = permit.key, None
+        try:
+            state = self._known.state_of(key.collection) if key.probe == RECALL else None
+            ran = await probed.run(key.probe, target.lanes, target.version, state)
+            cost = ran.cost_seconds
+            self._note(key, target, ran)
+        except Exception:  # the boundary: a bug in one run must not end the others
+            log.exception("probe.broken", qdrant_cluster=self._cluster, collection=key.collection)
+        finally:
+            self._budget.ended(permit, cost)
+        self._schedule.stretch(self._budget.factor())
+        if self._probed.get(key.collection) is probed:  # else it was dropped meanwhile
+            self._post(key, probed)
+        if any(target.label == one.label for one in self._known.probe_targets()):
+            self._post_peer(target)
+
+    def _note(self, key: ProbeKey, target: ProbeTarget, ran: Ran) -> None:
+        """Take from a run what concerns more than its collection."""
+        if ran.measured_seconds is not None:
+            self._peers.setdefault(target.label, Tally(PEER_DURATION)).add(ran.measured_seconds)
+        if ran.failed is None:
+            return
+        now = self._clock.monotonic()
+        if ran.outcome is Failure.RATE_LIMITED:
+            self._budget.rest(key, ran.failed.retry_after_seconds, now)
+        reason = str(ran.outcome)
+        told = self._told.get((target.label, reason))
+        news = told is None or now - told >= TOLD_AGAIN_SECONDS
+        if news:
+            self._told[target.label, reason] = now
+        (log.warning if news else log.debug)(
+            "probe.failed",
+            qdrant_cluster=self._cluster,
+            peer=target.label,
+            collection=key.collection,
+            probe=key.probe,
+            reason=reason,
+            error=str(ran.failed.failure),
+            took_seconds=round(ran.failed.timed.took_seconds, 4),
+        )
+
+    def _post(self, key: ProbeKey, probed: Probed) -> None:
+        interval = self._schedule.interval_seconds(key)
+        readings = tuple(probed.readings(key.probe, self._cluster, interval))
+        self._board.post(self._producer(key), readings, wakes=False)
+
+    def _post_peer(self, target: ProbeTarget) -> None:
+        labels = (self._cluster, target.label)
+        sent = dict(target.lanes.counts())
+        for key, count in target.writing.counts().items():
+            sent[key] = sent.get(key, 0) + count
+        readings = list(request_readings(*labels, sent))
+        tally = self._peers.get(target.label)
+        if tally is not None:
+            readings += tally.readings((*labels, SEARCH))
+        self._board.post(ProducerKey(*labels, "probes"), tuple(readings), wakes=False)
+
+    def _producer(self, key: ProbeKey) -> ProducerKey:
+        return ProducerKey(self._cluster, "", f"{key.probe}:{key.collection}")
