@@ -111,6 +111,10 @@ class Daemon:
         """End `run`."""
         self._stop.set()
 
+    def status(self) -> dict[str, Any]:
+        """What is known now, ready for JSON."""
+        return status(self.fleet.watches, self._board.view())
+
     async def reload(self) -> str | None:
         """Read the configuration again and put it in force whole, or keep the old one and say why."""
         async with self._reloading:
@@ -183,7 +187,7 @@ class Daemon:
         return Face(
             page=lambda: self._press.page,
             ready=lambda: self.fleet.ready,
-            status=lambda: status(self.fleet.watches, self._board.view()),
+            status=self.status,
             config_yaml=lambda: redacted_yaml(self.settings),
             reload=self.reload,
             landing=self._landing,

@@ -38,6 +38,8 @@ app = typer.Typer(
 )
 peers = typer.Typer(help="Known peers.", no_args_is_help=True)
 app.add_typer(peers, name="peers")
+canary = typer.Typer(help="The write canary.", no_args_is_help=True)
+app.add_typer(canary, name="canary")
 
 
 def main() -> None:
@@ -50,7 +52,9 @@ def main() -> None:
 
 def with_flags(verb: Callable[..., None]) -> Callable[..., None]:
     """Give a verb every flag of the table; it receives them as one dict `flags`, by flag name."""
-    own = [parameter for name, parameter in inspect.signature(verb).parameters.items() if name != "flags"]
+    # evaluated here: typer takes a signature that is set as it is, and text tells it no option, help or bound
+    parameters = inspect.signature(verb, eval_str=True).parameters
+    own = [parameter for name, parameter in parameters.items() if name != "flags"]
     names = {flag.name.replace(".", "_").replace("-", "_"): flag for flag in FLAGS}
 
     def called(**arguments: Any) -> None:
@@ -141,6 +145,66 @@ def once(
     raise typer.Exit(_run(look_once(settings, Output(output), Console(width=width))))
 
 
+CollectionArgument = Annotated[str, typer.Argument(help="Its name, or an alias.", metavar="COLLECTION")]
+CountOption = Annotated[
+    int, typer.Option("--count", help="Searches, one after the other.", metavar="N", min=1, max=10_000)
+]
+ClusterOption = Annotated[
+    str | None, typer.Option("--cluster", help="Cluster, where several are configured.", metavar="NAME")
+]
+PeerOption = Annotated[
+    str | None,
+    typer.Option("--peer", help="Peer to search through; else the first that answers.", metavar="LABEL"),
+]
+VectorOption = Annotated[
+    str | None, typer.Option("--vector", help="Vector to search; else the first.", metavar="NAME")
+]
+# the bounds are those of the configuration
+EfOption = Annotated[
+    int | None, typer.Option("--hnsw-ef", help="Search parameter.", metavar="N", min=1, max=100_000)
+]
+LimitOption = Annotated[
+    int | None, typer.Option("--limit", help="Points to find; k of recall.", metavar="N", min=1, max=1_000)
+]
+
+
+@app.command()
+@with_flags
+def probe(
+    *,
+    collection: CollectionArgument,
+    count: CountOption = 1,
+    cluster: ClusterOption = None,
+    peer: PeerOption = None,
+    vector: VectorOption = None,
+    hnsw_ef: EfOption = None,
+    limit: LimitOption = None,
+    no_recall: Annotated[bool, typer.Option("--no-recall", help="Send no exact searches.")] = False,
+    output: Annotated[str, typer.Option("--output", help="text or json.", metavar="FORM")] = "text",
+    flags: dict[str, Any],
+) -> None:
+    """Search one collection and show how it went: times, points found, recall and the likely plan.
+
+    Exit code 1: the probe failed. 3: it says nothing of the server: nothing stored, or refused.
+    """
+    from rich.console import Console
+
+    from exporter.probing.report import Output, Wanted
+    from exporter.probing.run import probe as probe_once
+
+    if output not in list(Output):
+        _fail(f"--output: there is no {output!r}; write text or json", EXIT_BAD_CONFIGURATION)
+    if flags["log.level"] is None:
+        flags["log.level"] = "error"  # what failed is told in words
+    settings, _ = _start(flags)
+    wanted = Wanted(
+        collection=collection, count=count, cluster=cluster, peer=peer, vector=vector, hnsw_ef=hnsw_ef,
+        limit=limit, recall=not no_recall, output=Output(output),
+    )  # fmt: skip
+    width = None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL
+    raise typer.Exit(_run(probe_once(settings, wanted, Console(width=width), Console(stderr=True))))
+
+
 @app.command()
 def catalog() -> None:
     """Print every metric and source as Markdown."""
@@ -198,6 +262,19 @@ def forget(
         typer.echo(forget_peer(state_dir, cluster, peer, clock=SystemClock()))
     except StateError as error:
         _fail(str(error), EXIT_FAILED)
+
+
+@canary.command()
+@with_flags
+def remove(*, flags: dict[str, Any]) -> None:
+    """Delete the collection that the write canary made, from every cluster."""
+    from exporter.canaries import remove_canaries
+
+    settings, _ = _start(flags)
+    lines, code = _run(remove_canaries(settings))
+    for line in lines:
+        typer.echo(line, err=code != 0)
+    raise typer.Exit(code)
 
 
 def _read(flags: dict[str, Any]) -> Settings:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from exporter.app import Daemon
 from exporter.config.clusters import ClusterSettings, PeerSettings, PollSettings
+from exporter.config.probes import CanarySettings, ProbeSettings, ProbesSettings, RecallSettings
 from exporter.config.settings import LogSettings, Settings, WebSettings
 from exporter.embedded.demo_load import demo_servers, play
 from exporter.embedded.server import EmbeddedServer
@@ -24,6 +25,14 @@ POLL = PollSettings(
     fast_seconds=5.0, medium_seconds=10.0, slow_seconds=30.0, deadline_seconds=4.0, budget_ratio=0.1
 )
 LOOK_SECONDS = 2.0
+# A search a second, so that percentiles and recall move within a scene of half a minute.
+PROBES = ProbesSettings(
+    budget_ratio=0.1,
+    collections=(
+        ProbeSettings(interval_seconds=1.0, recall=RecallSettings(interval_seconds=1.0, window_seconds=30.0)),
+    ),
+    canary=CanarySettings(enabled=True, interval_seconds=5.0),
+)
 
 
 async def demo(listen_address: str) -> None:
@@ -55,7 +64,10 @@ def _settings(servers: Mapping[str, EmbeddedServer], listen_address: str) -> Set
     return Settings.model_construct(
         clusters=tuple(
             ClusterSettings.model_construct(
-                name=name, peers=(PeerSettings.model_construct(url=server.url),), poll=POLL
+                name=name,
+                peers=(PeerSettings.model_construct(url=server.url),),
+                poll=POLL,
+                probes=PROBES,
             )
             for name, server in servers.items()
         ),
@@ -87,6 +99,7 @@ def _say_where_to_look(console: Console, servers: Mapping[str, EmbeddedServer], 
         f"The daemon that watches them: http://{host}:{port}/  (metrics: http://{host}:{port}/metrics)"
     )
     console.print(f"  curl -s http://{host}:{port}/metrics | grep indexing_lag_points")
+    console.print(f"  curl -s http://{host}:{port}/metrics | grep -E 'latency_p95|recall_ratio|canary'")
     console.print("Ctrl-C stops everything.\n")
 
 
@@ -104,7 +117,7 @@ class Narrator:
     async def follow(self, daemon: Daemon) -> None:
         """Say what the daemon sees whenever that changes, until cancelled."""
         while True:
-            for name, text in _sights(daemon):
+            for name, text in (*_sights(daemon), *_measured(daemon)):
                 if self._seen.get(name) != text:
                     self._seen[name] = text
                     self.say(f"          the daemon sees {name}: {text}")
@@ -124,3 +137,21 @@ def _sights(daemon: Daemon) -> Iterator[tuple[str, str]]:
             parts += [f"indexing lag {lag:,.0f}"] if lag is not None else []
             parts += [f"deleted {deleted:,.0f}"] if (deleted := value_of(readings, DELETED)) else []
             yield f"{cluster}/{name}", ", ".join(parts)
+
+
+def _measured(daemon: Daemon) -> Iterator[tuple[str, str]]:
+    """What the probes measure, rounded so that it changes only where there is something to see."""
+    for cluster, known in daemon.status()["clusters"].items():
+        for name, measured in known["probes"]["collections"].items():
+            p95, recall = measured["search_p95_seconds"], measured["recall_ratio"]
+            if p95 is not None:
+                yield f"{cluster}/{name}, search p95", _about(p95)
+            if recall is not None:
+                yield f"{cluster}/{name}, recall", f"about {round(recall * 10) / 10}"
+
+
+def _about(seconds: float) -> str:
+    """A time to the next of 1, 3, 10, 30, … milliseconds."""
+    steps = (1, 3, 10, 30, 100, 300, 1_000, 3_000)
+    step = next((step for step in steps if seconds * 1_000 <= step), None)
+    return "over 3,000 ms" if step is None else f"at most {step:,} ms"

@@ -24,6 +24,7 @@ from exporter.observe.derived.collections import LAG, POINTS, SHARDS
 from exporter.observe.derived.replicas import LIVE, STATE
 from exporter.observe.fleet import Fleet
 from exporter.observe.watch import ClusterWatch
+from exporter.printable import printable
 from exporter.state import DATABASE_NAME, KnownPeer, State
 from exporter.status import failing_sources, note_on, status, status_in_force, total_of, value_of
 
@@ -145,11 +146,6 @@ def _collections_table(watch: ClusterWatch) -> Table:
             *_shards_and_replicas(readings),
         )
     return table
-
-
-def printable(text: str) -> str:
-    """Return what a server said on one line: no newline breaks the table, no escape moves the cursor."""
-    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def _count(value: float | None) -> str:

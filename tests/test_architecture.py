@@ -14,13 +14,13 @@ LINES_A_MODULE = 400  # more than that is two rooms
 
 # Lower floors first. A room imports from lower floors, and from no other room of its own floor.
 FLOORS = (
-    ("model", "errors", "clock", "logs"),
+    ("model", "errors", "clock", "logs", "printable"),
     ("config", "qdrant", "state"),
     ("board",),
     ("observe", "exposition", "web"),
     ("memory", "status"),  # what joins two rooms of the floor below, for app
     ("app",),
-    ("once", "catalog", "forgetting", "demo"),  # the bodies of verbs
+    ("once", "probing", "catalog", "forgetting", "canaries", "demo"),  # the bodies of verbs
     ("cli", "__main__"),
 )
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}
@@ -38,7 +38,7 @@ DOORS = {
     "pydantic": ("config", "web.web_file"),
     "pydantic_core": ("config",),
     "qdrant_edge": ("embedded",),
-    "rich": ("cli", "once", "demo"),
+    "rich": ("cli", "once", "probing", "demo"),
     "sqlite3": ("state",),
     "starlette": ("web",),
     "structlog": ("logs",),

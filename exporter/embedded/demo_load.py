@@ -1,6 +1,6 @@
 """The demo's load: two servers, three collections, and a script that a dashboard can follow.
 
-One round takes about two and a half minutes and repeats. Everything goes through the servers' own
+One round takes about three and a half minutes and repeats. Everything goes through the servers' own
 HTTP doors, so their request counters count it, except the disappearance, which is theirs to do.
 """
 
@@ -22,6 +22,10 @@ from exporter.embedded.shard import Pacing
 # The optimizer waits for a pause in the writes, so that a burst of them shows as lag for a while.
 DEMO_PACING = Pacing(quiet_seconds=4.0, patience_seconds=90.0)
 BATCH_POINTS = 250
+RECALL_SECONDS = 20.0  # with the pause before, 35 of the 50 queries that the recall is made of
+THIN_GRAPH = {"m": 2, "ef_construct": 4, "full_scan_threshold": 100}
+# Products are indexed so thoroughly that searches wait for it, long enough for their p95 to show it.
+THOROUGH_GRAPH = {"m": 16, "ef_construct": 500, "full_scan_threshold": 100}
 BURST_SECONDS = 35.0  # two polls of the segments at least, at one in 10 s
 BURST_PAUSE_SECONDS = 0.7  # between two batches: about 12,000 points a burst
 HOLD_SECONDS = 15.0  # how long a state stays as it is, so that a poll sees it
@@ -75,6 +79,7 @@ async def play(servers: Mapping[str, EmbeddedServer], say: Say) -> None:
             tasks.create_task(load.search_on(collection))
         for number in itertools.count(1):
             say(f"Round {number} begins.")
+            await load.spoil_recall()
             await load.burst()
             await load.delete_and_vacuum()
             await load.disappear()
@@ -100,7 +105,8 @@ class DemoLoad:
         """Create the collections with what they hold between two rounds."""
         for collection in COLLECTIONS:
             vectors = {"size": collection.dimension, "distance": "Cosine"}
-            await self._call("PUT", collection, "", {"vectors": vectors, **CONFIG})
+            graph = {"hnsw_config": THOROUGH_GRAPH} if collection is PRODUCTS else {}
+            await self._call("PUT", collection, "", {"vectors": vectors, **CONFIG, **graph})
             index = {"field_name": "cluster", "field_schema": "integer"}
             await self._call("PUT", collection, "/index?wait=true", index)
             while self._points[collection.name] < collection.kept_points:
@@ -118,6 +124,20 @@ class DemoLoad:
                 await self._call("POST", collection, "/points/query", query)
             await asyncio.sleep(SEARCH_PAUSE_SECONDS)
 
+    async def spoil_recall(self) -> None:
+        """Build the index of reviews anew with a graph that is too thin, wait, then as it was."""
+        await self._until_quiet(REVIEWS)
+        self._say(
+            "shop: somebody saves memory on the index of reviews: m from 16 to 2. It stays green and fast "
+            'and finds much less: qdrantx_recall_ratio{collection="reviews"} falls below 0.9.'
+        )
+        await self._call("PATCH", REVIEWS, "", {"hnsw_config": THIN_GRAPH})
+        await self._until_quiet(REVIEWS)
+        await asyncio.sleep(RECALL_SECONDS)
+        self._say("shop: the index of reviews is built as it was. The recall is back at 1 within a minute.")
+        await self._call("PATCH", REVIEWS, "", {"hnsw_config": CONFIG["hnsw_config"]})
+        await self._until_quiet(REVIEWS)
+
     async def burst(self) -> None:
         """Insert faster than the optimizer takes it, then let it catch up."""
         self._say(
@@ -131,7 +151,8 @@ class DemoLoad:
             await asyncio.sleep(BURST_PAUSE_SECONDS)
         self._say(
             f"shop: the burst is over at {self._points['products']:,} points; now the index is built. "
-            "The lag falls to 0, qdrantx_collection_optimizations_running is 1 meanwhile."
+            "The lag falls to 0, qdrantx_collection_optimizations_running is 1 meanwhile, and searches wait: "
+            'qdrantx_probe_latency_p95_seconds{collection="products"} rises.'
         )
         await self._until_quiet(PRODUCTS)
         self._say("shop: products is green again, every point is in the index.")

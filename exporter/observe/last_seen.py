@@ -102,14 +102,19 @@ class LastSeen:
         return tuple(state) if state else None
 
     def segments_of(self, name: str) -> Sequence[tuple[int, ShardSegmentsSeen]] | None:
-        """Return the segments of every replica on peers that are up, with its shard."""
+        """Return the segments of every replica on peers that are up, with its shard.
+
+        None where a peer has told none yet, or a shard lies on no peer that is watched.
+        """
         replicas: list[tuple[int, ShardSegmentsSeen]] = []
         for label, _ in self._up():
             seen = self._segments.get(label)
             if seen is None:
                 return None
             replicas += seen.shards.get(name, {}).items()
-        return replicas
+        told = self.collection_seen(name)
+        shards = {shard.shard for shard in told.shards} if told is not None else set()
+        return replicas if shards and shards == {shard for shard, _ in replicas} else None
 
     def _up(self) -> list[tuple[str, TelemetrySeen]]:
         return [

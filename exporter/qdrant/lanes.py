@@ -61,6 +61,8 @@ class Lanes:
         """
         lane = self._idle.pop() if self._idle else self._new_lane()
         try:
+            if self._closed:  # a new lane would connect, and nobody would close it any more
+                await lane.connections.close()
             if self._clock.monotonic() - lane.used_at_seconds > KEEPALIVE_SECONDS / 2:
                 warmed = await self._send(
                     lane, WARM_UP, endpoint=WARM_UP.path, deadline_seconds=deadline_seconds

@@ -80,15 +80,8 @@ class CanaryCollection:
 
     async def _make(self, peer: CanaryPeer) -> None:
         custom = peer.key is not None
-        try:
-            described = await asked(peer, canary.describe())
-        except StepError as error:
-            missing = isinstance(error.failure, SourceRefused) and error.failure.status == 404
-            if not missing:
-                raise
-        else:
-            if not canary.is_ours(described):
-                raise StepError(SourceRefused(canary.ENDPOINT, NOT_OURS, status=409))
+        described = await _described(peer)
+        if described is not None:
             if canary.has_custom_sharding(described) == custom:
                 return
             await asked(peer, canary.drop())  # made when the cluster was one peer, or was more
@@ -112,6 +105,22 @@ async def asked(peer: CanaryPeer, what: Asked) -> bytes:
     return timed.body
 
 
-async def remove(peer: CanaryPeer) -> None:
-    """Delete the collection with everything in it. Raises StepError."""
+async def remove(peer: CanaryPeer) -> bool:
+    """Delete the collection with everything in it; return whether there was one. Raises StepError."""
+    if await _described(peer) is None:
+        return False
     await asked(peer, canary.drop())
+    return True
+
+
+async def _described(peer: CanaryPeer) -> bytes | None:
+    """Return what describes the collection, None where there is none. Raises StepError, also if not ours."""
+    try:
+        described = await asked(peer, canary.describe())
+    except StepError as error:
+        if isinstance(error.failure, SourceRefused) and error.failure.status == 404:
+            return None
+        raise
+    if not canary.is_ours(described):
+        raise StepError(SourceRefused(canary.ENDPOINT, NOT_OURS, status=409))
+    return described

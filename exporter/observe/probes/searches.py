@@ -71,10 +71,16 @@ class Comparison:
 
 
 class Truth(NamedTuple):
-    """What an exact search found: ids, and the score of the last one."""
+    """What an exact search found: ids of points, and how many of them share the last one's score."""
 
-    ids: tuple[PointId, ...]
+    better: tuple[PointId, ...]  # than the last one
+    tied: tuple[PointId, ...]  # with the last one, itself included
     last_score: float
+
+    @property
+    def expected(self) -> int:
+        """How many points there are to find."""
+        return len(self.better) + len(self.tied)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +153,7 @@ class Searcher:
         found = await self.search(lanes, query, limit=limit, exact=False)
         points = () if found.answer is None else found.answer.result.points
         matched = matches(truth, without(query.own_id, points)[:k])
-        return Comparison(len(truth.ids), matched, exact, found)
+        return Comparison(truth.expected, matched, exact, found)
 
     def _known_truth(self, query: Query, state: Hashable | None) -> Truth | None:
         kept = self._truths.get(_key(query))
@@ -188,8 +194,12 @@ def _key(query: Query) -> Hashable:
 
 
 def truth_of(points: Sequence[FoundPoint]) -> Truth:
-    """Return what is to be found."""
-    return Truth(tuple(point.id for point in points), points[-1].score if points else 0.0)
+    """Return what is to be found, given best first."""
+    if not points:
+        return Truth((), (), 0.0)
+    last = points[-1].score
+    better = tuple(point.id for point in points if not is_tied(point.score, last))
+    return Truth(better, tuple(point.id for point in points[len(better) :]), last)
 
 
 def matches(truth: Truth, found: Sequence[FoundPoint]) -> int:
@@ -199,7 +209,13 @@ def matches(truth: Truth, found: Sequence[FoundPoint]) -> int:
     for: any other with that score is as good. A score that is better counts for nothing by itself,
     for quantized vectors have scores of their own.
     """
-    ids = set(truth.ids)
-    tie = TIE_SHARE * max(1.0, abs(truth.last_score))
-    matched = sum(1 for point in found if point.id in ids or abs(point.score - truth.last_score) <= tie)
-    return min(matched, len(truth.ids))
+    ids = {point.id for point in found}
+    better = len(ids.intersection(truth.better))
+    tied = {point.id for point in found if is_tied(point.score, truth.last_score)}
+    as_good = (tied | ids.intersection(truth.tied)).difference(truth.better)
+    return better + min(len(as_good), len(truth.tied))
+
+
+def is_tied(score: float, last: float) -> bool:
+    """Whether two scores are one, but for the rounding of 32-bit floats."""
+    return abs(score - last) <= TIE_SHARE * max(1.0, abs(last))

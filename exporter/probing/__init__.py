@@ -1,0 +1,1 @@
+"""`probe`: one collection searched while a person looks on. The same searches as the daemon's probes."""
