@@ -92,15 +92,18 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
 
 def _say_where_to_look(console: Console, servers: Mapping[str, EmbeddedServer], daemon: Daemon) -> None:
     host, port = daemon.addresses[0]
-    console.print("Two embedded Qdrant servers, each a cluster of one peer:")
-    for name, server in servers.items():
-        console.print(f"  {name:<8} {server.url}")
-    console.print(
-        f"The daemon that watches them: http://{host}:{port}/  (metrics: http://{host}:{port}/metrics)"
-    )
-    console.print(f"  curl -s http://{host}:{port}/metrics | grep indexing_lag_points")
-    console.print(f"  curl -s http://{host}:{port}/metrics | grep -E 'latency_p95|recall_ratio|canary'")
-    console.print("Ctrl-C stops everything.\n")
+    page = f"http://{host}:{port}/"
+    lines = ["Two embedded Qdrant servers, each a cluster of one peer:"]
+    lines += [f"  {name:<8} {server.url}" for name, server in servers.items()]
+    lines += [
+        f"The daemon that watches them: {page}  (metrics: {page}metrics)",
+        f"  curl -s {page}metrics | grep indexing_lag_points",
+        f"  curl -s {page}metrics | grep -E 'latency_p95|recall_ratio|canary_visible'",
+        "Ctrl-C stops everything.",
+        "",
+    ]
+    for line in lines:
+        console.print(line, soft_wrap=True)
 
 
 class Narrator:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from bisect import bisect_left
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import NamedTuple
 
 import pytest
 
+from exporter.observe.probes.book import BOUNDS_SECONDS, MIN_SAMPLES_P95
 from tests.e2e.ground import (
     Program,
     call,
@@ -64,6 +66,10 @@ clusters:
   - name: {cluster}
     peers: [{server_url}]
     poll: {{fast: 500ms, medium: 500ms, slow: 1s, deadline: 5s, budget_ratio: 0.5}}
+    probes:
+      budget_ratio: 0.5
+      collections: [{{match: "*", interval: 1s, recall: {{interval: 1s}}}}]
+      canary: {{enabled: true, interval: 1s}}
 """
 
 
@@ -129,6 +135,39 @@ def test_indexing_lag_rises_and_falls_with_the_load(ground: Ground) -> None:
     eventually(lambda: metric(ground, lag) == 0, what="the lag falls to 0", within_seconds=60)
     points = 'qdrantx_collection_points{collection="books"}'
     eventually(lambda: metric(ground, points) == written, what="every point is counted", within_seconds=10)
+
+
+def test_prometheus_computes_our_p95_from_the_histogram_to_within_a_bucket(ground: Ground) -> None:
+    """The exact percentile and histogram_quantile tell of the same searches."""
+    labels = f'{{collection="{COLLECTION}",probe="search"}}'
+    buckets = f"qdrantx_probe_duration_seconds_bucket{labels}"
+    eventually(
+        lambda: (metric(ground, f"qdrantx_probe_window_samples{labels}") or 0) >= MIN_SAMPLES_P95,
+        what="twenty searches",
+        within_seconds=60,
+    )
+
+    exact = eventually(
+        lambda: metric(ground, f"qdrantx_probe_latency_p95_seconds{labels}"),
+        what="a p95",
+        within_seconds=10,
+    )
+    told = metric(ground, f"histogram_quantile(0.95, sum by (le) ({buckets}))")
+
+    assert told is not None
+    assert abs(bisect_left(BOUNDS_SECONDS, told) - bisect_left(BOUNDS_SECONDS, exact)) <= 1
+    assert metric(ground, f"qdrantx_probe_error_ratio{labels}") == 0
+    failures = f'sum(qdrantx_probe_failures_total{{collection="{COLLECTION}"}})'
+    assert metric(ground, failures) == 0
+
+
+def test_the_canary_is_seen_through_prometheus(ground: Ground) -> None:
+    """Points written, found on the server and gone again, and none that was not."""
+    rounds = 'qdrantx_canary_visible_seconds_count{phase="gone"}'
+    eventually(lambda: (metric(ground, rounds) or 0) >= 3, what="three rounds", within_seconds=30)
+
+    assert metric(ground, "sum(qdrantx_canary_failures_total)") == 0
+    assert metric(ground, 'qdrantx_collection_points{collection="_qdrantx_canary"}') is None
 
 
 def test_a_server_that_disappears_reads_as_down_and_as_up_again_when_it_returns(ground: Ground) -> None:
