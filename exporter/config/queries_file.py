@@ -118,6 +118,10 @@ def _query(line: bytes) -> WrittenQuery:
         raise ValueError("write either vector or id")
     if not isinstance(written.get("using", ""), str):
         raise ValueError("using is the name of a vector")  # noqa: TRY004  # pydantic takes no TypeError
+    try:
+        written.get("using", "").encode()
+    except UnicodeEncodeError:
+        raise ValueError("using has half of a UTF-16 pair in it, which is no character") from None
     query = _vector(written["vector"]) if "vector" in written else _point_id(written["id"])
     chosen = checked_filter(written["filter"]) if "filter" in written else None
     return WrittenQuery(

@@ -24,7 +24,8 @@ ERROR_RATIO = MetricSpec(
     "qdrantx_error_ratio",
     Kind.GAUGE,
     f"Requests to data routes that ended in a server error or timeout, over all of the last "
-    f"{WINDOW_SECONDS / 60:.0f} minutes; absent under {MIN_REQUESTS} requests, and for gRPC before 1.17",
+    f"{WINDOW_SECONDS / 60:.0f} minutes, our probes among them; absent under {MIN_REQUESTS} requests, and "
+    "for gRPC before 1.17",
     "ratio 0-1",
     SOURCE,
     (*PEER_LABELS, "protocol"),

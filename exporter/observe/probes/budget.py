@@ -17,8 +17,8 @@ K = TypeVar("K", bound=Hashable)
 # The cost of a probe is the lower quartile of its last successful answers: a server that is slow for a
 # while must not talk us into asking less about the very trouble. A failure is never a cost.
 COSTS_KEPT = 20
-# Before the first answer, and where a probe never had one: a small search over a network.
-FIRST_COST_SECONDS = 0.005
+# Before any answer: a search of a small collection. Afterwards a probe without one costs what others do.
+FIRST_COST_SECONDS = 0.001
 # What a peer's account may hold: the budget of so long. A minute is the usual interval, so probes that
 # happen to come together still go, and no burst is longer than a minute's share.
 ACCOUNT_SECONDS = 60.0
@@ -38,6 +38,7 @@ class Permit(Generic[K]):
     key: K
     peer: str
     exact: bool
+    account: Account  # the peer's at that moment: one that was dropped and came back has another
 
 
 class Account:
@@ -75,6 +76,7 @@ class Budget(Generic[K]):
         self._concurrent = concurrent
         self._costs: dict[K, deque[float]] = {}
         self._intervals: dict[K, float] = {}
+        self._usual_seconds = FIRST_COST_SECONDS  # of a probe that has no answer yet
         self._load = 0.0  # seconds of peers' time a second, at the configured intervals
         self._accounts: dict[str, Account] = {}
         self._rest_until: dict[K, float] = {}
@@ -85,17 +87,18 @@ class Budget(Generic[K]):
             for gone in kept.keys() - intervals.keys():
                 kept.pop(gone)
         self._intervals = intervals
+        known = [self.cost_seconds(key) for key in self._costs]
+        self._usual_seconds = sum(known) / len(known) if known else FIRST_COST_SECONDS
         self._load = sum(self.cost_seconds(key) / interval for key, interval in intervals.items())
         for gone_peer in self._accounts.keys() - set(peers):
             del self._accounts[gone_peer]
         for peer in peers:
-            if peer not in self._accounts:
-                self._accounts[peer] = Account(ratio=self._ratio, now=now)
+            self._account(peer, now)
 
     def cost_seconds(self, key: K) -> float:
         """What one run usually costs."""
         costs = sorted(self._costs.get(key, ()))
-        return costs[(len(costs) - 1) // 4] if costs else FIRST_COST_SECONDS
+        return costs[(len(costs) - 1) // 4] if costs else self._usual_seconds
 
     def factor(self) -> float:
         """By how much intervals must be stretched for the usual costs to fit; 1 where they do."""
@@ -104,7 +107,7 @@ class Budget(Generic[K]):
 
     def admit(self, key: K, peer: str, now: float, *, exact: bool) -> Permit[K] | Skip:
         """Give leave for one run, paid for in advance, or say why not."""
-        account = self._accounts[peer]
+        account = self._account(peer, now)
         if now < self._rest_until.get(key, now):
             return Skip.BACKOFF
         if account.under_way >= self._concurrent or (exact and account.exact_under_way):
@@ -115,15 +118,19 @@ class Budget(Generic[K]):
         account.pay(cost)
         account.under_way += 1
         account.exact_under_way |= exact
-        return Permit(key, peer, exact)
+        return Permit(key, peer, exact, account)
+
+    def _account(self, peer: str, now: float) -> Account:
+        account = self._accounts.get(peer)
+        if account is None:
+            account = self._accounts[peer] = Account(ratio=self._ratio, now=now)
+        return account
 
     def ended(self, permit: Permit[K], cost_seconds: float | None) -> None:
         """Take back a permit. `cost_seconds` is what a run that succeeded took the peer, None else."""
-        account = self._accounts.get(permit.peer)
-        if account is not None:  # else the peer was dropped meanwhile
-            account.under_way -= 1
-            if permit.exact:
-                account.exact_under_way = False
+        permit.account.under_way -= 1
+        if permit.exact:
+            permit.account.exact_under_way = False
         if cost_seconds is None or permit.key not in self._intervals:
             return
         interval = self._intervals[permit.key]

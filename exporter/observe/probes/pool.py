@@ -7,7 +7,7 @@ recall says nothing. So where nothing is stored there is no query, and the colle
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from exporter.config.queries_file import WrittenQuery
@@ -47,6 +47,7 @@ class Pool:
         self.limit_bytes = limit_bytes  # may change: collections share a limit
         self._held_bytes = 0
         self._queries: dict[str, deque[Query]] = {}
+        self._lacking: set[str] = set()  # names of vectors that no fetched point had
         self._refreshed_at_seconds: float | None = None
 
     @property
@@ -55,11 +56,14 @@ class Pool:
         return self._held_bytes
 
     def wants(self, names: Sequence[str], now: float) -> int:
-        """How many points to fetch now: many at first, a few every ten minutes, else 0."""
-        if not all(self._queries.get(name) for name in names):
+        """How many points to fetch now: many at first, a few every ten minutes, else 0.
+
+        A vector that none of the fetched points had is no reason to fetch more before that.
+        """
+        spent = any(not self._queries.get(name) for name in names if name not in self._lacking)
+        if self._refreshed_at_seconds is None or spent or len(self._lacking) == len(names):
             return VECTORS_A_NAME
-        stale = self._refreshed_at_seconds is None or now - self._refreshed_at_seconds >= REFRESH_SECONDS
-        return REFRESHED_A_TIME if stale else 0
+        return REFRESHED_A_TIME if now - self._refreshed_at_seconds >= REFRESH_SECONDS else 0
 
     def put(self, points: Sequence[FoundPoint], names: Sequence[str], now: float) -> None:
         """Take in fetched points; the oldest queries of a name go where it has enough, or too much.
@@ -67,19 +71,19 @@ class Pool:
         The newest of each name stays whatever it takes, until it was `next`. Raises BadPayload
         where the points' vectors do not read.
         """
-        for name in names:
+        found = {name: list(_queries_of(points, name)) for name in names}
+        for name, queries in found.items():
             kept = self._queries.setdefault(name, deque())
-            for point in points:
-                vector = vector_of(point, name)
-                if vector is not None:
-                    kept.append(Query(vector, name, own_id=point.id))
-                    self._held_bytes += len(vector)
+            for query in queries:
+                kept.append(query)
+                self._held_bytes += len(query.vector)
             while len(kept) > VECTORS_A_NAME:
                 self._forget(kept)
         for name in sorted(names, key=lambda name: -self._bytes_of(name)):
             kept = self._queries[name]
             while self._held_bytes > self.limit_bytes and len(kept) > 1:
                 self._forget(kept)
+        self._lacking = {name for name in names if not self._queries[name]}
         self._refreshed_at_seconds = now
 
     def next(self, name: str) -> Query | None:
@@ -100,6 +104,7 @@ class Pool:
     def clear(self) -> None:
         """Forget all: the collection is another one now, or empty."""
         self._queries.clear()
+        self._lacking.clear()
         self._held_bytes = 0
         self._refreshed_at_seconds = None
 
@@ -108,6 +113,13 @@ class Pool:
 
     def _bytes_of(self, name: str) -> int:
         return sum(len(query.vector) for query in self._queries[name])
+
+
+def _queries_of(points: Sequence[FoundPoint], name: str) -> Iterator[Query]:
+    for point in points:
+        vector = vector_of(point, name)
+        if vector is not None:
+            yield Query(vector, name, own_id=point.id)
 
 
 class WrittenPool:

@@ -87,6 +87,8 @@ class Probed:
 
     def why_not(self, probe: str, points: float | None) -> Skip | None:
         """Return why a probe should not run now. `points` of the collection, None where unknown."""
+        if points == 0:
+            return Skip.EMPTY
         if probe == SEARCH:
             return self.asking.why_not_search()
         return self.asking.why_not_compare(points, self._search.p95_seconds(self._clock.monotonic()))
@@ -99,7 +101,7 @@ class Probed:
         """Run a probe through one peer and book what came of it. `state`: see Searcher.compare."""
         sampled = await self._searcher.replenish(lanes, version)
         vectors = self.asking.vectors if probe == SEARCH else self.asking.compared
-        query = self._pool.next(self._searcher.next_vector(vectors))
+        query = self._searcher.next_query(probe, vectors)
         if query is None:
             if sampled is not None and sampled.failure is not None:
                 return self._booked(probe, (sampled,))

@@ -227,7 +227,7 @@ class Prober:
         finally:
             self._budget.ended(permit, cost)
         self._schedule.stretch(self._budget.factor())
-        if self._probed.get(key.collection) is probed:  # else it was dropped meanwhile
+        if self._probed.get(key.collection) is probed and key in self._schedule:  # not dropped meanwhile
             self._post(key, probed)
         if any(target.label == one.label for one in self._known.probe_targets()):
             self._post_peer(target)
@@ -240,7 +240,8 @@ class Prober:
             return
         now = self._clock.monotonic()
         if ran.outcome is Failure.RATE_LIMITED:
-            self._budget.rest(key, ran.failed.retry_after_seconds, now)
+            for probe in (SEARCH, RECALL):  # the limit is the collection's
+                self._budget.rest(key._replace(probe=probe), ran.failed.retry_after_seconds, now)
         reason = str(ran.outcome)
         told = self._told.get((target.label, reason))
         news = told is None or now - told >= TOLD_AGAIN_SECONDS

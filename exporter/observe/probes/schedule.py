@@ -61,6 +61,10 @@ class Schedule(Generic[K]):
         """Make every interval so many times as long, from each one's next beat on. At least 1."""
         self._factor = max(1.0, factor)
 
+    def __contains__(self, key: K) -> bool:
+        """Whether a probe is scheduled."""
+        return key in self._entries
+
     def interval_seconds(self, key: K) -> float:
         """The interval in force."""
         entry = self._entries[key]

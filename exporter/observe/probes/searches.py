@@ -98,14 +98,21 @@ class Searcher:
     asking: Asking
     pool: Pool | WrittenPool
     clock: Clock
-    _turn: int = 0
+    _turns: dict[str, int] = field(default_factory=dict)
     _scrolled_to: PointId | None = None
     _truths: dict[Hashable, _Kept] = field(default_factory=dict)
 
-    def next_vector(self, vectors: Sequence[VectorSeen]) -> str:
-        """Return the name of the next of these vectors, each in turn."""
-        self._turn += 1
-        return vectors[self._turn % len(vectors)].name
+    def next_query(self, probe: str, vectors: Sequence[VectorSeen]) -> Query | None:
+        """Return a query for the next of these vectors that has one; None where none has.
+
+        Each in turn, and each probe in turns of its own: two would always meet the same of two vectors.
+        """
+        turn = self._turns[probe] = self._turns.get(probe, -1) + 1
+        for offset in range(len(vectors)):
+            query = self.pool.next(vectors[(turn + offset) % len(vectors)].name)
+            if query is not None:
+                return query
+        return None
 
     async def replenish(self, lanes: Lanes, version: Version | None) -> Found | None:
         """Fetch stored vectors where the pool wants some; None where it does not, or a person wrote it."""
@@ -142,29 +149,29 @@ class Searcher:
         own = query.own_id is not None
         limit = self.asking.within_limit(self.asking.settings.limit + own)
         k = limit - own
-        truth = self._known_truth(query, state)
+        truth = self._known_truth(query, k, state)
         exact: Found | None = None
         if truth is None:
             exact = await self.search(lanes, query, limit=limit, exact=True)
             if exact.answer is None:
                 return Comparison(0, 0, exact, None)
             truth = truth_of(without(query.own_id, exact.answer.result.points)[:k])
-            self._keep_truth(query, truth, state)
+            self._keep_truth(query, k, truth, state)
         found = await self.search(lanes, query, limit=limit, exact=False)
         points = () if found.answer is None else found.answer.result.points
         matched = matches(truth, without(query.own_id, points)[:k])
         return Comparison(truth.expected, matched, exact, found)
 
-    def _known_truth(self, query: Query, state: Hashable | None) -> Truth | None:
-        kept = self._truths.get(_key(query))
+    def _known_truth(self, query: Query, k: int, state: Hashable | None) -> Truth | None:
+        kept = self._truths.get(_key(query, k))
         if kept is None or kept.state != state:
             return None
         old = state is None and self.clock.monotonic() - kept.at_seconds > TRUTH_SECONDS
         return None if old else kept.truth
 
-    def _keep_truth(self, query: Query, truth: Truth, state: Hashable | None) -> None:
-        self._truths.pop(_key(query), None)
-        self._truths[_key(query)] = _Kept(truth, state, self.clock.monotonic())
+    def _keep_truth(self, query: Query, k: int, truth: Truth, state: Hashable | None) -> None:
+        self._truths.pop(_key(query, k), None)
+        self._truths[_key(query, k)] = _Kept(truth, state, self.clock.monotonic())
         while len(self._truths) > TRUTHS_KEPT:
             del self._truths[next(iter(self._truths))]  # the oldest
 
@@ -187,10 +194,10 @@ def without(own_id: PointId | None, points: Sequence[FoundPoint]) -> tuple[Found
     return tuple(point for point in points if own_id is None or point.id != own_id)
 
 
-def _key(query: Query) -> Hashable:
+def _key(query: Query, k: int) -> Hashable:
     """Tell queries apart without holding on to a stored vector: its point's id stands for it."""
     what = query.vector if query.own_id is None else query.own_id
-    return (query.using, what, query.filter)
+    return (query.using, what, query.filter, k)
 
 
 def truth_of(points: Sequence[FoundPoint]) -> Truth:

@@ -22,7 +22,8 @@ MICROSECONDS = 1e6
 REQUESTS = MetricSpec(
     "qdrantx_server_requests_total",
     Kind.COUNTER,
-    "Requests to data routes since the server started, by outcome; gRPC outcomes since 1.17",
+    "Requests to data routes since the server started, by outcome, our own probes among them; gRPC outcomes "
+    "since 1.17",
     "requests",
     SOURCE,
     (*PEER_LABELS, "protocol", "operation", "class"),
