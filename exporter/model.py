@@ -96,12 +96,14 @@ class Histogram:
 class Tally:
     """What one series of a histogram has counted since the start."""
 
-    __slots__ = ("_counts", "_histogram", "_sum")
+    __slots__ = ("_bucket_labels", "_counts", "_histogram", "_labels", "_sum")
 
     def __init__(self, histogram: Histogram) -> None:
         self._histogram = histogram
         self._counts = [0] * len(histogram.edges)
         self._sum = 0.0
+        self._labels: tuple[str, ...] = ()  # of the newest readings; made once, they are many
+        self._bucket_labels: tuple[tuple[str, ...], ...] = ()
 
     def add(self, value: float) -> None:
         """Count one value into the bucket whose upper bound it does not exceed."""
@@ -111,11 +113,14 @@ class Tally:
     def readings(self, labels: tuple[str, ...]) -> Iterator[Reading]:
         """Yield the buckets, each with all below it, then sum and count."""
         histogram, total = self._histogram, 0
-        for edge, count in zip(histogram.edges, self._counts, strict=True):
+        if labels != self._labels or not self._bucket_labels:
+            self._labels = labels
+            self._bucket_labels = tuple((*labels, edge) for edge in histogram.edges)
+        for with_edge, count in zip(self._bucket_labels, self._counts, strict=True):
             total += count
-            yield Reading(histogram.bucket, (*labels, edge), float(total))
-        yield Reading(histogram.sum, labels, self._sum)
-        yield Reading(histogram.count, labels, float(total))
+            yield Reading(histogram.bucket, with_edge, float(total))
+        yield Reading(histogram.sum, self._labels, self._sum)
+        yield Reading(histogram.count, self._labels, float(total))
 
 
 class FaultKind(StrEnum):

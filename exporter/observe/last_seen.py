@@ -17,12 +17,13 @@ from exporter.observe.sources.telemetry import CollectionSeen, TelemetrySeen
 class LastSeen:
     """The last good telemetry and segments of each peer. Belongs to the event loop.
 
-    `polled`: the targets in force, by label; `derived`: what was derived last.
+    `polled`: the targets in force, by label.
     """
 
-    def __init__(self, *, polled: Callable[[], Mapping[str, Polled]], derived: Callable[[], Derived]) -> None:
+    def __init__(self, *, polled: Callable[[], Mapping[str, Polled]]) -> None:
         self._polled = polled
-        self._derived = derived
+        self._derived = Derived()
+        self._news = 0
         self._telemetry: dict[str, TelemetrySeen] = {}
         self._segments: dict[str, SegmentsSeen] = {}
         self._consensus: dict[str, ClusterSeen] = {}
@@ -34,6 +35,7 @@ class LastSeen:
             return False
         if source == "telemetry":
             self._telemetry[label] = observation.seen
+            self._news += 1
         elif source == "cluster":
             self._consensus[label] = observation.seen
         if source != "segments":
@@ -45,11 +47,22 @@ class LastSeen:
         self._seen_anew.clear()
         return True
 
+    def derived(self, derived: Derived) -> None:
+        """Take in what was derived last."""
+        if derived.selected is not self._derived.selected:
+            self._news += 1
+        self._derived = derived
+
     def forget(self, label: str) -> None:
         """A peer is polled no more."""
+        self._news += 1
         self._telemetry.pop(label, None)
         self._segments.pop(label, None)
         self._consensus.pop(label, None)
+
+    def news(self) -> int:
+        """Return a number that grows whenever collections, their settings or peers may have changed."""
+        return self._news
 
     def probe_targets(self) -> Sequence[ProbeTarget]:
         """Return the peers in configured order."""
@@ -73,7 +86,7 @@ class LastSeen:
 
     def collections_to_probe(self) -> Sequence[str]:
         """Return the collections in force, by name."""
-        return self._derived().selected
+        return self._derived.selected
 
     def collection_seen(self, name: str) -> CollectionSeen | None:
         """Return a collection as the first peer that is up tells it."""
@@ -82,7 +95,7 @@ class LastSeen:
 
     def points_of(self, name: str) -> float | None:
         """Return the points of a collection, None where a shard has no replica that counts them."""
-        readings = self._derived().blocks.get(f"collection:{name}", ())
+        readings = self._derived.blocks.get(f"collection:{name}", ())
         return next((one.value for one in readings if one.spec is POINTS), None)
 
     def state_of(self, name: str) -> Hashable | None:

@@ -67,7 +67,7 @@ class ClusterWatch:
         self._derived_once = asyncio.Event()
         self.derived = Derived()
         forecast.keep_histories(board)
-        self._last_seen = LastSeen(polled=lambda: self._polled, derived=lambda: self.derived)
+        self._last_seen = LastSeen(polled=lambda: self._polled)
         self._prober = Prober(
             cluster=settings.name,
             settings=settings.probes,
@@ -119,6 +119,7 @@ class ClusterWatch:
         if self._closed:  # meanwhile the cluster was dropped: the Board must not hear of it again
             return
         self.derived = derived
+        self._last_seen.derived(derived)
         if derived.collections_known is not None:
             self._derived_once.set()
         troubles = tuple(trouble_readings(self.settings.name, self.roster.troubles()))

@@ -27,6 +27,10 @@ class ProbeTarget:
 class Known(Protocol):
     """What a prober asks of the cluster that is watched."""
 
+    def news(self) -> int:
+        """Return a number that grows whenever collections, their settings or peers may have changed."""
+        ...
+
     def probe_targets(self) -> Sequence[ProbeTarget]:
         """Return the peers, always in the same order."""
         ...

@@ -6,6 +6,7 @@ Every run is a task of its own with a connection of its own, so a probe that han
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -30,6 +31,10 @@ log = get_logger()
 
 # How often is looked for collections and peers that came or went: they do so with the polls.
 FOLLOW_SECONDS = 1.0
+# Segments of so many collections are looked at in one go, 20 us each: a thousand at once would keep
+# probes that are due waiting, and make what they measure longer.
+LOOKS_AT_ONCE = 50
+LOOK_PAUSE_SECONDS = 0.02
 # A failure of one kind through one peer is told once in so long: a thousand collections share an outage.
 TOLD_AGAIN_SECONDS = 600.0
 
@@ -66,8 +71,9 @@ class Prober:
         self._budget: Budget[ProbeKey] = Budget(ratio=settings.budget_ratio, concurrent=settings.concurrent)
         self._probed: dict[str, Probed] = {}
         self._peers: dict[str, Tally] = {}
-        self._followed: tuple[object, ...] = ()
-        self._followed_at_seconds = float("-inf")
+        self._followed = -1  # up to which news
+        self._planned: tuple[object, ...] = ()
+        self._to_look_at: deque[str] = deque()  # collections whose segments were told anew
         self._told: dict[tuple[str, str], float] = {}
         self._canary: CanaryRounds | None = None
         if settings.canary.enabled:
@@ -87,35 +93,42 @@ class Prober:
                 self._begin_canary(self._canary, 0, runs, self._clock.monotonic())
             while True:
                 now = self._clock.monotonic()
-                if now - self._followed_at_seconds >= FOLLOW_SECONDS:
-                    self._followed_at_seconds = now
-                    self._follow(now)
+                self._follow(now)
                 for due in self._schedule.due(now):
                     self._begin(due, runs, now)
-                next_due = self._schedule.next_due_seconds()
-                pause = FOLLOW_SECONDS if next_due is None else next_due - self._clock.monotonic()
-                await asyncio.sleep(max(0.0, min(pause, FOLLOW_SECONDS)))
+                self._look_at_some()
+                await asyncio.sleep(self._pause_seconds())
 
     def look_at_segments(self) -> None:
-        """Compare what segments served with what we asked, for the likely plan. After each look at them."""
-        for name, probed in self._probed.items():
-            replicas = self._known.segments_of(name) if RECALL in probed.probes else None
-            if replicas is not None:
-                probed.look_at_segments(replicas)
+        """Segments were told anew: compare what they served with what we asked, for the likely plan."""
+        self._to_look_at = deque(name for name, probed in self._probed.items() if RECALL in probed.probes)
+
+    def _look_at_some(self) -> None:
+        for _ in range(min(LOOKS_AT_ONCE, len(self._to_look_at))):
+            name = self._to_look_at.popleft()
+            replicas = self._known.segments_of(name)
+            if replicas is not None and name in self._probed:
+                self._probed[name].look_at_segments(replicas)
+
+    def _pause_seconds(self) -> float:
+        """How long nothing is to be done, at most until collections are looked for again."""
+        longest = LOOK_PAUSE_SECONDS if self._to_look_at else FOLLOW_SECONDS
+        next_due = self._schedule.next_due_seconds()
+        pause = longest if next_due is None else next_due - self._clock.monotonic()
+        return max(0.0, min(pause, longest))
 
     def _follow(self, now: float) -> None:
         """Bring what is probed to the collections and peers in force."""
-        names = self._known.collections_to_probe()
-        labels = tuple(target.label for target in self._known.probe_targets())
-        seen = tuple(self._known.collection_seen(name) for name in names)
-        followed = (tuple(names), labels, seen)
-        if followed == self._followed:
+        news = self._known.news()
+        if news == self._followed:
             return
-        self._followed = followed
+        self._followed = news
+        labels = tuple(target.label for target in self._known.probe_targets())
         wanted = {
             name: (settings, told)
-            for name, told in zip(names, seen, strict=True)
-            if told is not None and (settings := self._settings.of(name)) is not None
+            for name in self._known.collections_to_probe()
+            if (settings := self._settings.of(name)) is not None
+            and (told := self._known.collection_seen(name)) is not None
         }
         for gone in self._probed.keys() - wanted.keys():
             del self._probed[gone]
@@ -141,6 +154,9 @@ class Prober:
         if self._canary is not None:
             wanted[CANARY_KEY] = (self._settings.canary.interval_seconds, 0.0)
             self._canary.keep(peers)
+        if self._planned == (peers, wanted):
+            return
+        self._planned = (peers, wanted)
         intervals = {key: max(interval, shortest) for key, (interval, shortest) in wanted.items()}
         if self._canary is not None:  # a search goes to one peer, a round to all
             intervals[CANARY_KEY] /= max(1, len(peers))
