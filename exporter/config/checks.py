@@ -124,12 +124,14 @@ def _warnings_of_cluster(cluster: ClusterSettings) -> Iterator[str]:
         "bearer_token": cluster.bearer_token,
         "probes.canary.api_key": cluster.probes.canary.api_key,
     }
+    insecure = cluster.tls.insecure_skip_verify
     for key in (name for name, secret in secrets.items() if secret is not None):
         for url in urls:
             if url.startswith("http://") and not is_loopback(host_of(url)):
                 yield f"{key}: goes over plain http to {authority_of(url)}, readable on the way; use https"
-        if cluster.tls.insecure_skip_verify:
-            yield f"tls.insecure_skip_verify: whoever stands between can read the {key}; write ca_file instead"
+        if insecure:
+            reader = f"whoever stands between can read the {key}"
+            yield f"tls.insecure_skip_verify: {reader}; write ca_file instead"
     tls_is_set = cluster.tls != TlsSettings()
     if tls_is_set and not any(url.startswith("https://") for url in urls):
         yield "tls: has no effect, because no URL of this cluster starts with https"

@@ -79,8 +79,13 @@ class LastSeen:
             for seen in (self._telemetry.get(label),)
         ]
 
-    def peers_listed(self) -> frozenset[int]:
-        """Return the ids of the peers that the cluster lists; none for a server without a cluster."""
+    def peers_listed(self) -> frozenset[int] | None:
+        """Return the ids of the peers that the cluster lists, empty for a server without a cluster.
+
+        None as long as no peer has answered the question.
+        """
+        if not self._consensus:
+            return None
         lists = (frozenset(seen.peers) for seen in self._consensus.values() if seen.enabled)
         return frozenset().union(*lists)
 

@@ -75,6 +75,7 @@ class Connections:
             if not (progress.reused_connection and error.before_any_byte):
                 raise
         progress.reused_connection = progress.connected = False
+        progress.retried = True
         return await self._send(request, progress, pooled=False)
 
     async def close(self) -> None:

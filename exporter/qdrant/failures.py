@@ -35,6 +35,7 @@ class Progress:
     """How far one call came; filled in as it goes."""
 
     reused_connection: bool = False
+    retried: bool = False  # on a connection that is closed afterwards
     connected: bool = False
     received_bytes: int = 0
     status: int = 0

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from exporter.clock import Clock
-from exporter.errors import SourceError
+from exporter.errors import SourceError, SourceTimeout, SourceUnreachable
 from exporter.qdrant.connection import KEEPALIVE_SECONDS, Connections, Request
 from exporter.qdrant.cost import OK, CostBook
 from exporter.qdrant.door import Door
@@ -67,8 +67,8 @@ class Lanes:
                 warmed = await self._send(
                     lane, WARM_UP, endpoint=WARM_UP.path, deadline_seconds=deadline_seconds
                 )
-                if warmed.failure is not None:
-                    return warmed
+                if isinstance(warmed.failure, SourceTimeout | SourceUnreachable):
+                    return warmed  # any answer would do, a refusal too: the connection is open
             return await self._send(lane, request, endpoint=endpoint, deadline_seconds=deadline_seconds)
         finally:
             if not self._closed:
@@ -93,6 +93,7 @@ class Lanes:
     async def _send(self, lane: _Lane, request: Request, *, endpoint: str, deadline_seconds: float) -> Timed:
         self._costs.open(endpoint)
         progress, failure, body = Progress(), None, b""
+        lane.used_at_seconds = float("-inf")  # until it is known to be open, also where this is cancelled
         started = self._clock.monotonic()
         try:
             body = await lane.exchange.whole(
@@ -105,7 +106,8 @@ class Lanes:
         except SourceError as error:
             failure = error
         ended = self._clock.monotonic()
-        lane.used_at_seconds = float("-inf") if failure else ended  # a failed one may be closed
+        if failure is None and not progress.retried:
+            lane.used_at_seconds = ended
         self._costs.record(
             endpoint,
             OK if failure is None else failure.kind,

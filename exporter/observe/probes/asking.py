@@ -58,8 +58,11 @@ class Asking:
             return Skip.REFUSED  # the configured vector is none of the collection's
         return Skip.UNSUPPORTED if self.settings.exact and not self._exact_allowed else None
 
-    def why_not_compare(self, points: float | None, p95_seconds: float | None) -> Skip | None:
-        """Return why no exact search should go now. `points` of the collection, None where unknown."""
+    def why_not_compare(self, points: float | None, search_seconds: float | None) -> Skip | None:
+        """Return why no exact search should go now.
+
+        `points` of the collection, `search_seconds` as searches take now; None where unknown.
+        """
         recall = self.settings.recall
         # a query's own point takes a place in the answer, so k = 1 asks for two
         if not self._exact_allowed or self.within_limit(2) < 2:
@@ -68,9 +71,8 @@ class Asking:
             return Skip.PAUSED
         if points > recall.max_points:
             return Skip.TOO_LARGE
-        return (
-            Skip.PAUSED if p95_seconds is not None and p95_seconds > recall.latency_target_seconds else None
-        )
+        is_slow = search_seconds is not None and search_seconds > recall.latency_target_seconds
+        return Skip.PAUSED if is_slow else None
 
     def body(self, query: Query, *, limit: int, exact: bool) -> dict[str, Any]:
         """Return the body of a search."""

@@ -178,10 +178,12 @@ class SearchBook:
         if server_seconds is not None:
             self._server_time.add(server_seconds)
 
-    def p95_seconds(self, now: float) -> float | None:
-        """The 95th percentile; None under 20 samples."""
-        times = self._times.column(now, least=MIN_SAMPLES_P95)
-        return percentile(sorted(times), 0.95) if len(times) >= MIN_SAMPLES_P95 else None
+    def slow_seconds(self, now: float) -> float | None:
+        """What searches take now: the p95, the median where there are too few for it, None under five."""
+        times = sorted(self._times.column(now, least=MIN_SAMPLES_P95))
+        if len(times) < MIN_PROBES:
+            return None
+        return percentile(times, 0.95 if len(times) >= MIN_SAMPLES_P95 else 0.5)
 
     def readings(self, cluster: str, collection: str, interval: float, now: float) -> Iterator[Reading]:
         """Yield everything of this collection's searches; percentiles only while searches go on."""

@@ -6,7 +6,7 @@ Decisions only: no clock of its own, no sleep.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Hashable
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -17,7 +17,7 @@ K = TypeVar("K", bound=Hashable)
 # The cost of a probe is the lower quartile of its last successful answers: a server that is slow for a
 # while must not talk us into asking less about the very trouble. A failure is never a cost.
 COSTS_KEPT = 20
-# Before any answer: a search of a small collection. Afterwards a probe without one costs what others do.
+# Before any answer: a small search. Then a probe without one costs what others of its kind do.
 FIRST_COST_SECONDS = 0.001
 # What a peer's account may hold: the budget of so long. A minute is the usual interval, so probes that
 # happen to come together still go, and no burst is longer than a minute's share.
@@ -71,12 +71,14 @@ class Budget(Generic[K]):
     more than its share of it, one minute's share, and one run.
     """
 
-    def __init__(self, *, ratio: float, concurrent: int) -> None:
+    def __init__(self, *, ratio: float, concurrent: int, kind_of: Callable[[K], Hashable]) -> None:
+        """`kind_of` says which probes cost alike: those of one kind are guessed from each other."""
         self._ratio = ratio
+        self._kind_of = kind_of
         self._concurrent = concurrent
         self._costs: dict[K, deque[float]] = {}
         self._intervals: dict[K, float] = {}
-        self._usual_seconds = FIRST_COST_SECONDS  # of a probe that has no answer yet
+        self._usual_seconds: dict[Hashable, float] = {}  # by kind, for a probe that has no answer yet
         self._load = 0.0  # seconds of peers' time a second, at the configured intervals
         self._accounts: dict[str, Account] = {}
         self._rest_until: dict[K, float] = {}
@@ -87,8 +89,10 @@ class Budget(Generic[K]):
             for gone in kept.keys() - intervals.keys():
                 kept.pop(gone)
         self._intervals = intervals
-        known = [self.cost_seconds(key) for key in self._costs]
-        self._usual_seconds = sum(known) / len(known) if known else FIRST_COST_SECONDS
+        known: dict[Hashable, list[float]] = {}
+        for key in self._costs:
+            known.setdefault(self._kind_of(key), []).append(self.cost_seconds(key))
+        self._usual_seconds = {kind: sum(costs) / len(costs) for kind, costs in known.items()}
         self._load = sum(self.cost_seconds(key) / interval for key, interval in intervals.items())
         for gone_peer in self._accounts.keys() - set(peers):
             del self._accounts[gone_peer]
@@ -98,7 +102,9 @@ class Budget(Generic[K]):
     def cost_seconds(self, key: K) -> float:
         """What one run usually costs."""
         costs = sorted(self._costs.get(key, ()))
-        return costs[(len(costs) - 1) // 4] if costs else self._usual_seconds
+        if costs:
+            return costs[(len(costs) - 1) // 4]
+        return self._usual_seconds.get(self._kind_of(key), FIRST_COST_SECONDS)
 
     def factor(self) -> float:
         """By how much intervals must be stretched for the usual costs to fit; 1 where they do."""

@@ -45,22 +45,27 @@ class CanaryRounds:
     def targets(self) -> Sequence[ProbeTarget]:
         """Return the peers for a round now: those not known to be down; none while one is under way.
 
+        None either before the cluster said who belongs to it: the collection's shape hangs on that.
         Without peers of its own a server stands alone, and of several such only the first is asked:
         they would share nothing.
         """
+        listed = self._known.peers_listed()
         if self._under_way:
             self.skipped(Skip.CONCURRENCY)
             return ()
+        if listed is None:
+            return ()
         up = [target for target in self._known.probe_targets() if target.up is not False]
-        return [target for target in up if target.peer_id is not None] if self._keyed() else up[:1]
+        return [target for target in up if target.peer_id is not None] if len(listed) > 1 else up[:1]
 
     async def run(self, targets: Sequence[ProbeTarget]) -> dict[str, float]:
         """Run a round through these peers; return the seconds of answers it cost each, by label."""
-        keyed = self._keyed()
+        listed = self._known.peers_listed() or frozenset()
+        keyed = len(listed) > 1
         peers = [CanaryPeer(one.label, one.peer_id if keyed else None, one.writing) for one in targets]
         self._under_way = True
         try:
-            made = await self._canary.round(peers, self._known.peers_listed())
+            made = await self._canary.round(peers, listed)
         finally:
             self._under_way = False
         self._tell(made)
@@ -69,9 +74,6 @@ class CanaryRounds:
     def readings(self, interval_seconds: float) -> Iterator[Reading]:
         """Yield all that was measured; `interval_seconds` is the one in force."""
         yield from self._canary.book.readings(self._cluster, interval_seconds)
-
-    def _keyed(self) -> bool:
-        return len(self._known.peers_listed()) > 1
 
     def _tell(self, made: Round) -> None:
         """Log the steps that failed, as a warning where they had not in the round before."""

@@ -35,8 +35,11 @@ class Known(Protocol):
         """Return the peers, always in the same order."""
         ...
 
-    def peers_listed(self) -> frozenset[int]:
-        """Return the ids of the peers that the cluster lists; none for a server without a cluster."""
+    def peers_listed(self) -> frozenset[int] | None:
+        """Return the ids of the peers that the cluster lists, empty for a server without a cluster.
+
+        None as long as no peer has answered the question.
+        """
         ...
 
     def collections_to_probe(self) -> Sequence[str]:

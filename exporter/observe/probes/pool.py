@@ -75,6 +75,9 @@ class Pool:
         for name, queries in found.items():
             kept = self._queries.setdefault(name, deque())
             for query in queries:
+                for old in [old for old in kept if old.own_id == query.own_id]:
+                    kept.remove(old)
+                    self._held_bytes -= len(old.vector)
                 kept.append(query)
                 self._held_bytes += len(query.vector)
             while len(kept) > VECTORS_A_NAME:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -40,7 +41,7 @@ class Probed:
     def __init__(self, *, name: str, settings: ProbeSettings, seen: CollectionSeen, clock: Clock) -> None:
         self.name = name
         self.settings = settings
-        self.turn = 0  # of its searches among the peers
+        self._turns: dict[str, int] = {}  # among the peers, for each probe by itself
         self._clock = clock
         self._pool: Pool | WrittenPool = Pool(limit_bytes=0)
         if settings.queries_file is not None:
@@ -75,11 +76,16 @@ class Probed:
             self._empty_pool()
         self._searcher.asking = asking
 
-    def interval_seconds(self, probe: str) -> tuple[float, float]:
-        """The configured interval, and the shortest that the collection's own rate limit allows."""
+    def interval_seconds(self, probe: str) -> float:
+        """The configured interval, or the shortest that the collection's own rate limit leaves us."""
         if probe == SEARCH:
-            return self.settings.interval_seconds, self.asking.shortest_interval_seconds(1)
-        return self.settings.recall.interval_seconds, self.asking.shortest_interval_seconds(2)
+            return max(self.settings.interval_seconds, self.asking.shortest_interval_seconds(1))
+        return max(self.settings.recall.interval_seconds, self.asking.shortest_interval_seconds(2))
+
+    def next_turn(self, probe: str) -> int:
+        """Return a number that grows by 1 each time, from another start for each collection."""
+        turn = self._turns[probe] = self._turns.get(probe, zlib.crc32(self.name.encode(errors="replace"))) + 1
+        return turn
 
     def is_exact(self, probe: str) -> bool:
         """Whether a run of it reads every point."""
@@ -91,7 +97,7 @@ class Probed:
             return Skip.EMPTY
         if probe == SEARCH:
             return self.asking.why_not_search()
-        return self.asking.why_not_compare(points, self._search.p95_seconds(self._clock.monotonic()))
+        return self.asking.why_not_compare(points, self._search.slow_seconds(self._clock.monotonic()))
 
     def skipped(self, probe: str, reason: Skip, times: int = 1) -> None:
         """Count what was due and did not run."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from exporter.board import Board
@@ -68,11 +68,16 @@ class Prober:
         self._board = board
         self._clock = clock
         self._schedule: Schedule[ProbeKey] = Schedule()
-        self._budget: Budget[ProbeKey] = Budget(ratio=settings.budget_ratio, concurrent=settings.concurrent)
+        self._budget: Budget[ProbeKey] = Budget(
+            ratio=settings.budget_ratio,
+            concurrent=settings.concurrent,
+            kind_of=lambda key: key.probe,
+        )
         self._probed: dict[str, Probed] = {}
         self._peers: dict[str, Tally] = {}
         self._followed = -1  # up to which news
-        self._planned: tuple[object, ...] = ()
+        self._planned: Mapping[ProbeKey, float] = {}
+        self._planned_peers: Sequence[str] = ()
         self._to_look_at: deque[str] = deque()  # collections whose segments were told anew
         self._told: dict[tuple[str, str], float] = {}
         self._canary: CanaryRounds | None = None
@@ -132,13 +137,10 @@ class Prober:
         }
         for gone in self._probed.keys() - wanted.keys():
             del self._probed[gone]
-            for probe in (SEARCH, RECALL):
-                self._board.withdraw(self._producer(ProbeKey(gone, probe)))
         share_bytes = self._settings.pool_limit_bytes // max(1, len(wanted))
         for name, (settings, told) in wanted.items():
             if name not in self._probed:
                 self._probed[name] = Probed(name=name, settings=settings, seen=told, clock=self._clock)
-                self._probed[name].turn = len(self._probed)  # neighbours begin at different peers
             self._probed[name].update(told, share_bytes)
         for gone_peer in self._peers.keys() - set(labels):
             del self._peers[gone_peer]
@@ -152,16 +154,18 @@ class Prober:
             for probe in probed.probes
         }
         if self._canary is not None:
-            wanted[CANARY_KEY] = (self._settings.canary.interval_seconds, 0.0)
+            wanted[CANARY_KEY] = self._settings.canary.interval_seconds
             self._canary.keep(peers)
-        if self._planned == (peers, wanted):
+        if (peers, wanted) == (self._planned_peers, self._planned):
             return
-        self._planned = (peers, wanted)
-        intervals = {key: max(interval, shortest) for key, (interval, shortest) in wanted.items()}
+        for gone in self._planned.keys() - wanted.keys():
+            self._board.withdraw(self._producer(gone))
+        self._planned_peers, self._planned = peers, wanted
+        loads = dict(wanted)
         if self._canary is not None:  # a search goes to one peer, a round to all
-            intervals[CANARY_KEY] /= max(1, len(peers))
-        self._budget.keep(intervals, peers, now)
-        self._schedule.stretch(self._budget.factor())
+            loads[CANARY_KEY] /= max(1, len(peers))
+        self._budget.keep(loads, peers, now)
+        self._schedule.stretch(self._budget.factor(), now)
         self._schedule.keep(wanted, now)
 
     def _begin(self, due: Due[ProbeKey], runs: asyncio.TaskGroup, now: float) -> None:
@@ -171,11 +175,12 @@ class Prober:
             self._begin_canary(self._canary, due.missed, runs, now)
             return
         probed = self._probed[key.collection]
-        target = self._next_peer(probed)
-        if target is None:  # a cluster without a single peer: DNS has not answered yet
-            return
         if due.missed:
             probed.skipped(key.probe, Skip.LATE, due.missed)
+        target = self._next_peer(probed.next_turn(key.probe))
+        if target is None:  # a cluster without a single peer: DNS has not answered yet
+            self._post(key, probed)
+            return
         why_not = probed.why_not(key.probe, self._known.points_of(key.collection))
         if why_not is None:
             granted = self._budget.admit(key, target.label, now, exact=probed.is_exact(key.probe))
@@ -221,13 +226,12 @@ class Prober:
         readings = tuple(canary.readings(self._schedule.interval_seconds(CANARY_KEY)))
         self._board.post(self._producer(CANARY_KEY), readings, wakes=False)
 
-    def _next_peer(self, probed: Probed) -> ProbeTarget | None:
-        """The next peer in turn that is not known to be down; the next one where all are."""
+    def _next_peer(self, turn: int) -> ProbeTarget | None:
+        """The peer in turn, or the next that is not known to be down; where all are, the one in turn."""
         targets = self._known.probe_targets()
         if not targets:
             return None
-        probed.turn += 1
-        in_turn = [targets[(probed.turn + offset) % len(targets)] for offset in range(len(targets))]
+        in_turn = [targets[(turn + offset) % len(targets)] for offset in range(len(targets))]
         return next((target for target in in_turn if target.up is not False), in_turn[0])
 
     async def _run(self, permit: Permit[ProbeKey], probed: Probed, target: ProbeTarget) -> None:
@@ -242,7 +246,7 @@ class Prober:
             log.exception("probe.broken", qdrant_cluster=self._cluster, collection=key.collection)
         finally:
             self._budget.ended(permit, cost)
-        self._schedule.stretch(self._budget.factor())
+        self._schedule.stretch(self._budget.factor(), self._clock.monotonic())
         if self._probed.get(key.collection) is probed and key in self._schedule:  # not dropped meanwhile
             self._post(key, probed)
         if any(target.label == one.label for one in self._known.probe_targets()):

@@ -16,6 +16,8 @@ from exporter.errors import (
 
 # How every refusal by strict mode ends in a text, as 400 or, in 1.12, as 403.
 STRICT_MODE_TEXT = "Help:"
+# A query by the id of a point that is not there: what a person wrote does not fit.
+MISSING_POINT_TEXT = "No point with id"
 
 
 class Failure(StrEnum):
@@ -74,7 +76,7 @@ def _refusal(failure: SourceRefused) -> Failure | Skip:
     if failure.status == 408:
         return Failure.TIMEOUT
     if failure.status == 404:
-        return Failure.NOT_FOUND
+        return Skip.REFUSED if MISSING_POINT_TEXT in failure.detail else Failure.NOT_FOUND
     if failure.status >= 500:
         return Failure.SERVER_ERROR
     if failure.status < 400:  # a redirect: something other than Qdrant answers

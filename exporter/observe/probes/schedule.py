@@ -22,8 +22,13 @@ class Due(Generic[K]):
 @dataclass(slots=True)
 class _Entry:
     interval_seconds: float
-    shortest_seconds: float  # never more often than this, whatever the stretch
+    began_seconds: float  # the beat before
     due_seconds: float
+
+
+# Where intervals shrink by more than so much, beats that were set before are drawn in; less than that
+# is the costs' own noise, and looking at every beat takes a millisecond a thousand.
+DRAWN_IN_BELOW = 0.8
 
 
 class Schedule(Generic[K]):
@@ -44,22 +49,38 @@ class Schedule(Generic[K]):
         self._heap: list[tuple[float, int, K]] = []
         self._pushed = 0  # breaks ties, for keys need not compare
         self._factor = 1.0
+        self._set_for = 1.0  # the largest factor that a beat may have been set for
 
-    def keep(self, intervals: Mapping[K, tuple[float, float]], now: float) -> None:
-        """Schedule just these. Values: the interval, and the shortest one allowed, in seconds."""
+    def keep(self, intervals: Mapping[K, float], now: float) -> None:
+        """Schedule just these, at these intervals in seconds."""
         for key in self._entries.keys() - intervals.keys():
             del self._entries[key]
-        for key, (interval, shortest) in intervals.items():
+        for key, interval in intervals.items():
             entry = self._entries.get(key)
             if entry is None:
-                entry = self._entries[key] = _Entry(interval, shortest, 0.0)
-                entry.due_seconds = now + _spread(key) * self.interval_seconds(key)
+                first = now + _spread(key) * interval * self._factor
+                entry = self._entries[key] = _Entry(interval, float("-inf"), first)
                 self._push(key, entry)
-            entry.interval_seconds, entry.shortest_seconds = interval, shortest
+            entry.interval_seconds = interval
 
-    def stretch(self, factor: float) -> None:
-        """Make every interval so many times as long, from each one's next beat on. At least 1."""
+    def stretch(self, factor: float, now: float) -> None:
+        """Make every interval so many times as long, at least once, from each one's next beat on.
+
+        Where intervals became much shorter, nothing waits out a beat that was set for the long ones:
+        it is drawn in, spread anew, and never closer to the beat before than an interval.
+        """
         self._factor = max(1.0, factor)
+        self._set_for = max(self._set_for, self._factor)
+        if self._factor > DRAWN_IN_BELOW * self._set_for:
+            return
+        self._set_for = self._factor
+        for key, entry in self._entries.items():
+            interval = self.interval_seconds(key)
+            drawn_in = max(now + _spread(key) * interval, entry.began_seconds + interval)
+            entry.due_seconds = min(entry.due_seconds, drawn_in)
+        self._heap.clear()
+        for key, entry in self._entries.items():
+            self._push(key, entry)
 
     def __contains__(self, key: K) -> bool:
         """Whether a probe is scheduled."""
@@ -67,8 +88,7 @@ class Schedule(Generic[K]):
 
     def interval_seconds(self, key: K) -> float:
         """The interval in force."""
-        entry = self._entries[key]
-        return max(entry.interval_seconds * self._factor, entry.shortest_seconds)
+        return self._entries[key].interval_seconds * self._factor
 
     def due(self, now: float) -> list[Due[K]]:
         """Return what is due, earliest first, and set the next moment of each."""
@@ -80,6 +100,7 @@ class Schedule(Generic[K]):
                 continue  # dropped meanwhile
             interval = self.interval_seconds(key)
             missed = int((now - due_seconds) // interval)
+            entry.began_seconds = due_seconds + missed * interval
             entry.due_seconds = due_seconds + (missed + 1) * interval
             if entry.due_seconds <= now:  # the sum was rounded down onto now itself
                 entry.due_seconds += interval

@@ -225,4 +225,4 @@ def matches(truth: Truth, found: Sequence[FoundPoint]) -> int:
 
 def is_tied(score: float, last: float) -> bool:
     """Whether two scores are one, but for the rounding of 32-bit floats."""
-    return abs(score - last) <= TIE_SHARE * max(1.0, abs(last))
+    return abs(score - last) <= TIE_SHARE * abs(last)
