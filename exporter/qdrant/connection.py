@@ -13,6 +13,7 @@ from exporter.qdrant.door import Door
 from exporter.qdrant.failures import Progress
 from exporter.qdrant.names import HostLookup
 from exporter.qdrant.tls import TlsContext
+from exporter.qdrant.wire import Wire, sockets_of
 
 # Qdrant closes a connection that was idle for 5 s. We stop using it two seconds earlier: that
 # covers a slow network and a busy event loop, and a cycle's many calls follow each other closer.
@@ -56,8 +57,10 @@ class Connections:
     be sent twice, so only what may be done twice is sent through here. After a timeout it never is.
     """
 
-    def __init__(self, *, door: Door, clock: Clock) -> None:
+    def __init__(self, *, door: Door, clock: Clock, wire: Wire | None = None) -> None:
+        """`wire` is told of every byte; then only one request may be under way at a time."""
         self._door = door
+        self._wire = wire
         self._tls = TlsContext(tls=door.tls, clock=clock)
         self._lookup = HostLookup()
         self._pooled: aiohttp.ClientSession | None = None
@@ -122,6 +125,7 @@ class Connections:
             keepalive_timeout=keepalive_timeout,
             resolver=self._lookup,
             use_dns_cache=False,
+            socket_factory=None if self._wire is None else sockets_of(self._wire),
         )
         return aiohttp.ClientSession(
             connector=connector,

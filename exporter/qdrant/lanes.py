@@ -16,6 +16,7 @@ from exporter.qdrant.cost import OK, CostBook
 from exporter.qdrant.door import Door
 from exporter.qdrant.exchange import Exchange
 from exporter.qdrant.failures import Progress
+from exporter.qdrant.wire import Wire
 
 # The root route answers without asking anything, and without a key: it opens a connection and no more.
 WARM_UP = Request("/")
@@ -25,7 +26,7 @@ ANSWER_LIMIT_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """How one request went. `took_seconds`: from its sending to the last byte, or to the failure.
+    """How one request went. `took_seconds`: from its first byte sent to the last received, or to the failure.
 
     The connection was open before, except where it broke as we wrote to it.
     """
@@ -85,8 +86,10 @@ class Lanes:
             await lane.connections.close()
 
     def _new_lane(self) -> _Lane:
-        connections = Connections(door=self._door, clock=self._clock)
-        lane = _Lane(connections, Exchange(connections=connections, door=self._door, clock=self._clock))
+        wire = Wire(clock=self._clock)
+        connections = Connections(door=self._door, clock=self._clock, wire=wire)
+        exchange = Exchange(connections=connections, door=self._door, clock=self._clock)
+        lane = _Lane(connections, exchange, wire)
         self._all.append(lane)
         return lane
 
@@ -95,6 +98,7 @@ class Lanes:
         progress, failure, body = Progress(), None, b""
         lane.used_at_seconds = float("-inf")  # until it is known to be open, also where this is cancelled
         started = self._clock.monotonic()
+        lane.wire.begin()
         try:
             body = await lane.exchange.whole(
                 request,
@@ -114,11 +118,13 @@ class Lanes:
             seconds=ended - started,
             received_bytes=progress.received_bytes,
         )
-        return Timed(endpoint, ended - started, body, failure)
+        took = lane.wire.took_seconds() if failure is None else None
+        return Timed(endpoint, ended - started if took is None else took, body, failure)
 
 
 @dataclass(slots=True)
 class _Lane:
     connections: Connections
     exchange: Exchange
+    wire: Wire
     used_at_seconds: float = float("-inf")  # when its connection was last seen open

@@ -129,7 +129,7 @@ class Canary:
             timed = await self._look(point, peer, look.ask(point.id, point.writer.key))
             waited = self._clock.monotonic() - started
             failure = timed.failure
-            if failure is None:
+            if failure is None and waited <= self._deadline_seconds:
                 try:
                     if look.saw(timed.body) is (phase is not Phase.GONE):
                         return waited
