@@ -23,6 +23,7 @@ class LastSeen:
     def __init__(self, *, polled: Callable[[], Mapping[str, Polled]]) -> None:
         self._polled = polled
         self._derived = Derived()
+        self._selected: Sequence[str] = ()
         self._news = 0
         self._telemetry: dict[str, TelemetrySeen] = {}
         self._segments: dict[str, SegmentsSeen] = {}
@@ -49,9 +50,12 @@ class LastSeen:
 
     def derived(self, derived: Derived) -> None:
         """Take in what was derived last."""
-        if derived.selected is not self._derived.selected:
-            self._news += 1
         self._derived = derived
+        if derived.collections_known is None:
+            return  # nobody tells: the collections known last are probed on, and fail
+        if derived.selected is not self._selected:
+            self._news += 1
+        self._selected = derived.selected
 
     def forget(self, label: str) -> None:
         """A peer is polled no more."""
@@ -90,12 +94,13 @@ class LastSeen:
         return frozenset().union(*lists)
 
     def collections_to_probe(self) -> Sequence[str]:
-        """Return the collections in force, by name."""
-        return self._derived.selected
+        """Return the collections in force, by name; those known last while no peer tells."""
+        return self._selected
 
     def collection_seen(self, name: str) -> CollectionSeen | None:
-        """Return a collection as the first peer that is up tells it."""
-        told = (seen.collections.get(name) for _, seen in self._up())
+        """Return a collection as the first peer that is up tells it, where none is as one told it last."""
+        known = [seen for _, seen in self._up()] or list(self._telemetry.values())
+        told = (seen.collections.get(name) for seen in known)
         return next((one for one in told if one is not None), None)
 
     def points_of(self, name: str) -> float | None:

@@ -28,6 +28,8 @@ SHAPE = "rf2"  # six shards, two replicas each
 # Stands for a number that changes from answer to answer; no recording holds it.
 MOVING = 4_242_424_242_424
 POINTS = 3_110  # what it starts from, as recorded
+DIMENSION = 64  # of the collection's vectors, as recorded
+FOUND_POINTS = 10  # in the answer to any search
 FIRST_PEER_ID = 1_000_000_000_000_001
 
 
@@ -86,7 +88,7 @@ class Peer:
         names = [{"name": scale.name(index)} for index in range(scale.collections)]
         self._fixed = {
             name: recording(f"{HEALTHY}/{name}")
-            for name in ("healthz", "issues", "aliases", "snapshots_full")
+            for name in ("root", "healthz", "issues", "aliases", "snapshots_full")
         }
         self._per_collection = {
             "": self._recorded_collection("collection"),
@@ -97,15 +99,18 @@ class Peer:
             "/cluster": self._recorded_collection("collection_cluster"),
         }
         self._collections = enveloped({"collections": names})
+        self._found = enveloped({"points": found_points(with_vectors=False)})
+        self._sampled = enveloped({"points": found_points(with_vectors=True)})
         self._cluster = enveloped(self._cluster_result())
         self._telemetry = {level: self._telemetry_parts(level) for level in (3, 4)}
 
-    def answer(self, path: str, query: str) -> tuple[int, bytes]:
-        """Return status and body; 404 and nothing for what is not played."""
+    def answer(self, path: str, query: str, body: bytes = b"") -> tuple[int, bytes]:
+        """Return status and body; 404 and nothing for what is not played. `body` is the request's."""
         if path == "/telemetry":
             head, pieces, tail = self._telemetry[4 if "details_level=4" in query else 3]
             return 200, head + pieces.render() + tail
         whole = {
+            "/": self._fixed["root"].body,
             "/cluster": self._cluster,
             "/collections": self._collections,
             "/healthz": self._fixed["healthz"].body,
@@ -117,9 +122,11 @@ class Peer:
             return 200, whole
         if path.startswith("/collections/"):
             name, slash, rest = path.removeprefix("/collections/").partition("/")
-            body = self._per_collection.get(slash + rest)
-            if body is not None and name.startswith("collection-"):
-                return 200, body
+            held = self._per_collection.get(slash + rest)
+            if rest == "points/query":
+                held = self._sampled if b'"sample"' in body else self._found
+            if held is not None and name.startswith("collection-"):
+                return 200, held
         return 404, b""
 
     def _recorded_collection(self, name: str) -> bytes:
@@ -184,10 +191,17 @@ def enveloped(result: Any) -> bytes:
     return json.dumps({"result": result, "status": "ok", "time": 0.001}, separators=(",", ":")).encode()
 
 
-class HttpAnswers(asyncio.Protocol):
-    """As little HTTP/1.1 as answering GETs on a kept connection takes."""
+def found_points(*, with_vectors: bool) -> list[dict[str, Any]]:
+    """Return the points that every search finds, as the server tells them."""
+    vector = [round((number - 31.5) / 100, 7) for number in range(DIMENSION)]
+    shown = {"vector": vector} if with_vectors else {}
+    return [{"id": n, "version": n, "score": 1 - n / 100, **shown} for n in range(FOUND_POINTS)]
 
-    def __init__(self, answer: Callable[[str, str], tuple[int, bytes]]) -> None:
+
+class HttpAnswers(asyncio.Protocol):
+    """As little HTTP/1.1 as answering requests on a kept connection takes."""
+
+    def __init__(self, answer: Callable[[str, str, bytes], tuple[int, bytes]]) -> None:
         self._answer = answer
         self._received = b""
 
@@ -198,13 +212,17 @@ class HttpAnswers(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received += data
         while b"\r\n\r\n" in self._received:
-            head, _, self._received = self._received.partition(b"\r\n\r\n")
-            self._reply(head)
+            head, _, rest = self._received.partition(b"\r\n\r\n")
+            length = body_length(head)
+            if len(rest) < length:
+                return
+            self._received = rest[length:]
+            self._reply(head, rest[:length])
 
-    def _reply(self, head: bytes) -> None:
+    def _reply(self, head: bytes, sent: bytes) -> None:
         target = head.split(b" ", 2)[1].decode()
         path, _, query = target.partition("?")
-        status, body = self._answer(path, query)
+        status, body = self._answer(path, query, sent)
         content_type = "text/plain" if path == "/healthz" else "application/json"
         encoding = ""
         if wants_gzip(head) and body:
@@ -216,6 +234,12 @@ class HttpAnswers(asyncio.Protocol):
             f"content-length: {len(body)}\r\n\r\n".encode()
             + body
         )
+
+
+def body_length(head: bytes) -> int:
+    """Return how many bytes of a body follow a request's head."""
+    named = (line.partition(b":") for line in head.lower().split(b"\r\n"))
+    return next((int(value) for name, _, value in named if name == b"content-length"), 0)
 
 
 def wants_gzip(head: bytes) -> bool:

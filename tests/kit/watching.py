@@ -10,6 +10,7 @@ from typing import Any, Self
 from exporter.board import Board
 from exporter.clock import SystemClock
 from exporter.config.clusters import ClusterSettings, CollectionSettings, PeerSettings, PollSettings
+from exporter.model import Reading
 from exporter.observe.fleet import Fleet
 from exporter.observe.watch import ClusterWatch
 from exporter.state import KnownPeer
@@ -33,14 +34,26 @@ def cluster_of(*urls: str, **options: Any) -> ClusterSettings:
     )
 
 
+def named(reading: Reading) -> str:
+    """Name a reading as `series` does, and the part of a histogram by its own name: "…_seconds_count{…}"."""
+    name, brace, labels = series(reading).partition("{")
+    return f"{name}{reading.spec.part}{brace}{labels}"
+
+
 class Watching:
     """Watches clusters until left; `until` waits for what a test expects to see."""
 
-    def __init__(self, *settings: ClusterSettings, remembered: Sequence[KnownPeer] = ()) -> None:
+    def __init__(
+        self, *settings: ClusterSettings, remembered: Sequence[KnownPeer] = (), instance: str = ""
+    ) -> None:
         self.board = Board(clock=SystemClock())
         self._settings = settings
         self.fleet = Fleet(
-            board=self.board, clock=SystemClock(), off_loop=asyncio.to_thread, remembered=remembered
+            board=self.board,
+            clock=SystemClock(),
+            off_loop=asyncio.to_thread,
+            remembered=remembered,
+            instance=instance,
         )
 
     @property
@@ -61,9 +74,7 @@ class Watching:
     async def readings(self) -> dict[str, float]:
         """Derive now and return every reading by its short name."""
         await self.fleet.derive()
-        return {
-            series(reading): reading.value for _, block in self.board.view().blocks() for reading in block
-        }
+        return {named(reading): reading.value for _, block in self.board.view().blocks() for reading in block}
 
     async def until(
         self, wanted: Callable[[dict[str, float]], bool], *, seconds: float = 8.0

@@ -15,12 +15,21 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from exporter.clock import SystemClock
 from exporter.errors import StateError
-from exporter.state import DATABASE_NAME, LOCK_NAME, KnownPeer, KnownPeerChanges, State, StateLock
+from exporter.state import (
+    DATABASE_NAME,
+    LOCK_NAME,
+    MIGRATIONS,
+    KnownPeer,
+    KnownPeerChanges,
+    State,
+    StateLock,
+)
 
 NOBODY = 65534
 
@@ -135,6 +144,55 @@ def test_the_state_directory_is_private_to_its_user(directory: Path, state: Stat
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     assert (directory / DATABASE_NAME).exists()
     assert state.known_peers() == ()
+
+
+def test_the_instance_is_named_once_and_keeps_its_id(directory: Path, tmp_path: Path) -> None:
+    """Over restarts and for a verb beside the daemon; another directory is another daemon."""
+    with closing(State.open(directory, clock=SystemClock())) as first:
+        named = first.instance_id()
+        again = first.instance_id()
+        with closing(State.open(directory, clock=SystemClock())) as verb:
+            beside = verb.instance_id()
+    with closing(State.open(directory, clock=SystemClock())) as second:
+        later = second.instance_id()
+    with closing(State.open(tmp_path / "elsewhere", clock=SystemClock())) as other:
+        elsewhere = other.instance_id()
+
+    assert {named} == {again, beside, later}
+    assert UUID(named) != UUID(elsewhere)
+
+
+def test_two_that_ask_for_the_instance_at_once_are_told_the_same(directory: Path) -> None:
+    """The first makes it, the second waits and reads it."""
+    states = [State.open(directory, clock=SystemClock()) for _ in range(8)]
+    told: list[str] = []
+    threads = [threading.Thread(target=lambda one=one: told.append(one.instance_id())) for one in states]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for state in states:
+        state.close()
+
+    assert len(told) == len(states)
+    assert len(set(told)) == 1
+
+
+def test_a_database_from_before_instances_had_ids_gets_one_and_loses_nothing(directory: Path) -> None:
+    """The first version's tables and rows stay as they are."""
+    directory.mkdir()
+    with closing(sqlite3.connect(directory / DATABASE_NAME)) as old:
+        for statement in MIGRATIONS[0]:
+            old.execute(statement)
+        old.execute("CREATE TABLE schema_version (version INTEGER NOT NULL) STRICT")
+        old.execute("INSERT INTO schema_version VALUES (1)")
+        row = ("default", "a", "http://a:6333", None, "7", "discovered", 100.0, 200.0)
+        old.execute("INSERT INTO known_peers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        old.commit()
+
+    with closing(State.open(directory, clock=SystemClock())) as state:
+        assert UUID(state.instance_id())
+        assert state.known_peers() == (peer("a"),)
 
 
 def test_a_request_to_forget_reaches_another_open_state_at_once(directory: Path, state: State) -> None:

@@ -51,6 +51,7 @@ class CanaryCollection:
     def __init__(self) -> None:
         self.trouble = ""  # why it cannot be made, for people
         self._prepared_for: frozenset[int | None] = frozenset()
+        self._listed: frozenset[int] = frozenset()
 
     async def prepare(self, peers: Sequence[CanaryPeer], listed: frozenset[int]) -> None:
         """Make the collection, and a key for each of these peers placed on it.
@@ -59,7 +60,7 @@ class CanaryCollection:
         of a peer that left, and goes. Raises StepError.
         """
         wanted = frozenset(peer.peer_id for peer in peers)
-        if wanted <= self._prepared_for:
+        if wanted <= self._prepared_for and listed == self._listed:
             return
         try:
             await self._make(peers[0])
@@ -72,7 +73,7 @@ class CanaryCollection:
             self.trouble = str(error)
             raise StepError(error) from error
         self.trouble = ""
-        self._prepared_for = wanted
+        self._prepared_for, self._listed = wanted, listed
 
     def doubt(self) -> None:
         """Look again before the next round: a step failed as it does where a part is missing."""

@@ -47,6 +47,7 @@ class Pool:
         self.limit_bytes = limit_bytes  # may change: collections share a limit
         self._held_bytes = 0
         self._queries: dict[str, deque[Query]] = {}
+        self._turns: dict[tuple[str, str], int] = {}  # by name and taker
         self._lacking: set[str] = set()  # names of vectors that no fetched point had
         self._refreshed_at_seconds: float | None = None
 
@@ -89,20 +90,20 @@ class Pool:
         self._lacking = {name for name in names if not self._queries[name]}
         self._refreshed_at_seconds = now
 
-    def next(self, name: str) -> Query | None:
-        """Return a query for one vector, each in turn; None where the pool has none.
+    def next(self, name: str, taker: str = "") -> Query | None:
+        """Return a query for one vector, each in turn and for each taker; None where the pool has none.
 
         What does not fit the limit even alone is handed out and not kept.
         """
         kept = self._queries.get(name)
         if not kept:
             return None
-        query = kept.popleft()
         if self._held_bytes > self.limit_bytes:
+            query = kept.popleft()
             self._held_bytes -= len(query.vector)
-        else:
-            kept.append(query)
-        return query
+            return query
+        turn = self._turns[name, taker] = self._turns.get((name, taker), -1) + 1
+        return kept[turn % len(kept)]
 
     def clear(self) -> None:
         """Forget all: the collection is another one now, or empty."""
@@ -129,12 +130,13 @@ class WrittenPool:
     """A person's own queries, each in turn."""
 
     def __init__(self, queries: Sequence[WrittenQuery]) -> None:
-        self._queries = deque(queries)
+        self._queries = queries
+        self._turns: dict[str, int] = {}  # by taker
 
-    def next(self, name: str) -> Query:
-        """Return the next query, for the vector `name` where it says none itself."""
-        written = self._queries[0]
-        self._queries.rotate(-1)
+    def next(self, name: str, taker: str = "") -> Query:
+        """Return the next query of a taker, for the vector `name` where it says none itself."""
+        turn = self._turns[taker] = self._turns.get(taker, -1) + 1
+        written = self._queries[turn % len(self._queries)]
         using = name if written.using is None else written.using
         return Query(written.query, using, filter=written.filter)
 

@@ -221,6 +221,8 @@ class Prober:
             for permit in granted:
                 self._budget.ended(permit, costs.get(permit.peer))
         self._post_canary(canary)
+        for target in targets:
+            self._post_peer(target)
 
     def _post_canary(self, canary: CanaryRounds) -> None:
         readings = tuple(canary.readings(self._schedule.interval_seconds(CANARY_KEY)))
@@ -249,8 +251,7 @@ class Prober:
         self._schedule.stretch(self._budget.factor(), self._clock.monotonic())
         if self._probed.get(key.collection) is probed and key in self._schedule:  # not dropped meanwhile
             self._post(key, probed)
-        if any(target.label == one.label for one in self._known.probe_targets()):
-            self._post_peer(target)
+        self._post_peer(target)
 
     def _note(self, key: ProbeKey, target: ProbeTarget, ran: Ran) -> None:
         """Take from a run what concerns more than its collection."""
@@ -284,6 +285,8 @@ class Prober:
         self._board.post(self._producer(key), readings, wakes=False)
 
     def _post_peer(self, target: ProbeTarget) -> None:
+        if all(target.label != one.label for one in self._known.probe_targets()):
+            return  # dropped meanwhile: the Board has forgotten it
         labels = (self._cluster, target.label)
         sent = dict(target.lanes.counts())
         for key, count in target.writing.counts().items():

@@ -109,7 +109,7 @@ class Searcher:
         """
         turn = self._turns[probe] = self._turns.get(probe, -1) + 1
         for offset in range(len(vectors)):
-            query = self.pool.next(vectors[(turn + offset) % len(vectors)].name)
+            query = self.pool.next(vectors[(turn + offset) % len(vectors)].name, probe)
             if query is not None:
                 return query
         return None

@@ -227,6 +227,92 @@ BAD_FILES = [
         ],
     ),
     (
+        PEERS + "  probes: {enabled: maybe}",
+        ["config.yaml:3: clusters.0.probes.enabled: write true or false"],
+    ),
+    (
+        PEERS + "  probes: {colections: []}",
+        ["config.yaml:3: clusters.0.probes.colections: there is no such key; did you mean collections?"],
+    ),
+    (
+        PEERS + "  probes: {budget_ratio: 0.9, concurrent: 0, pool_limit: 32}",
+        [
+            "config.yaml:3: clusters.0.probes.budget_ratio: write 0.0001 to 0.5: the share of time in which a peer may work for us",
+            "config.yaml:3: clusters.0.probes.concurrent: write 1 to 256: each holds a connection and a search thread",
+            "config.yaml:3: clusters.0.probes.pool_limit: write a size with its unit, for example 64MiB or 1GB",
+        ],
+    ),
+    (
+        PEERS + "  probes: {pool_limit: 1TiB}",
+        ["config.yaml:3: clusters.0.probes.pool_limit: write 0B to 4GiB: it is held in memory"],
+    ),
+    (
+        PEERS + "  probes: {collections: {match: docs}}",
+        ["config.yaml:3: clusters.0.probes.collections: write a list here, one `- item` a line"],
+    ),
+    (
+        PEERS + "  probes:\n    collections:\n    - match: ''\n    - vector: 5\n    - {limit: 2.5}",
+        [
+            "config.yaml:5: clusters.0.probes.collections.0.match: is empty; write something or leave the key out",
+            "config.yaml:6: clusters.0.probes.collections.1.vector: write text here; put quotes around a number, a date or yes and no",
+            "config.yaml:7: clusters.0.probes.collections.2.limit: write a whole number",
+        ],
+    ),
+    (
+        PEERS + "  probes: {collections: [{interval: 500ms, deadline: 2m, limit: 1001, hnsw_ef: 0}]}",
+        [
+            "config.yaml:3: clusters.0.probes.collections.0.interval: write 1s to 1h: a p95 needs twenty searches",
+            "config.yaml:3: clusters.0.probes.collections.0.deadline: write 100ms to 1m: a search that takes longer failed its user",
+            "config.yaml:3: clusters.0.probes.collections.0.limit: write 1 to 1000: ids are compared by it, and it is the k of recall",
+            "config.yaml:3: clusters.0.probes.collections.0.hnsw_ef: write 1 to 100000: it is what Qdrant may visit",
+        ],
+    ),
+    (
+        PEERS
+        + "  probes: {collections: [{recall: {interval: 2d, max_points: -1, window: 1s, latency_target: 2m}}]}",
+        [
+            "config.yaml:3: clusters.0.probes.collections.0.recall.interval: write 1s to 1d: recall is told over a day at the most",
+            "config.yaml:3: clusters.0.probes.collections.0.recall.max_points: write 0 to 10000000000: an exact search compares with every point",
+            "config.yaml:3: clusters.0.probes.collections.0.recall.window: write 10s to 1d: it holds a few dozen queries",
+            "config.yaml:3: clusters.0.probes.collections.0.recall.latency_target: write 1ms to 1m: it is the p95 of a search",
+        ],
+    ),
+    (
+        PEERS + "  probes: {collections: [{filter: {must_have: 1}}, {filter: {}}, {filter: docs}]}",
+        [
+            f"config.yaml:3: clusters.0.probes.collections.{index}.filter: a filter is keys and values, with one or more of must, should, must_not, min_should"
+            for index in range(3)
+        ],
+    ),
+    (
+        PEERS + "  probes: {collections: [{filter: {must: [.nan]}}]}",
+        [
+            "config.yaml:3: clusters.0.probes.collections.0.filter: a filter holds text, numbers, true, false, lists and keys only"
+        ],
+    ),
+    (
+        PEERS + "  probes: {collections: [{queries_file: gone.jsonl}, {queries_file: 5}, {queries_file: .}]}",
+        [
+            "config.yaml:3: clusters.0.probes.collections.0.queries_file: gone.jsonl cannot be read: No such file or directory",
+            "config.yaml:3: clusters.0.probes.collections.1.queries_file: write the path of a file of queries, one JSON object a line",
+            "config.yaml:3: clusters.0.probes.collections.2.queries_file: DIRECTORY cannot be read: Is a directory",
+        ],
+    ),
+    (
+        PEERS + "  probes: {collections: [{queries_file: config.yaml}]}",
+        [
+            "config.yaml:3: clusters.0.probes.collections.0.queries_file: config.yaml: line 1: is not JSON; line 2: is not JSON; line 3: is not JSON"
+        ],
+    ),
+    (
+        PEERS + "  probes: {canary: {interval: 2h, deadline: 10, api_key: {file: gone}}}",
+        [
+            "config.yaml:3: clusters.0.probes.canary.interval: write 1s to 1h: after an hour our points count as left over",
+            "config.yaml:3: clusters.0.probes.canary.deadline: write a duration with its unit, for example 30s, 5m or 1h30m",
+            "config.yaml:3: clusters.0.probes.canary.api_key: cannot read the secret's file gone: No such file or directory",
+        ],
+    ),
+    (
         PEERS + "web: {listen_address: 10633}",
         [
             'config.yaml:3: web.listen_address: write an address to listen on such as ":10633", "127.0.0.1:10633" or "[::1]:10633"'

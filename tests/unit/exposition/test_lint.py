@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 
@@ -12,7 +13,7 @@ from exporter.clock import SystemClock
 from exporter.exposition import SPECS as OWN_SPECS
 from exporter.exposition.own import OwnMetrics
 from exporter.exposition.renderer import Renderer
-from exporter.model import Kind, MetricSpec, ProducerKey, Reading
+from exporter.model import Histogram, Kind, MetricSpec, ProducerKey, Reading, Tally
 
 EXAMPLES = (
     MetricSpec(
@@ -31,6 +32,14 @@ EXAMPLES = (
         source="GET /x",
         labels=("peer",),
     ),
+    MetricSpec(
+        name="qdrantx_example_seconds",
+        kind=Kind.HISTOGRAM,
+        what="An example",
+        unit="seconds",
+        source="GET /x",
+        labels=("peer",),
+    ),
 )
 
 
@@ -41,6 +50,17 @@ def catalogue() -> tuple[MetricSpec, ...]:
     from exporter.observe.catalogue import SPECS
 
     return EXAMPLES + tuple(spec for spec in SPECS if spec not in OWN_SPECS)
+
+
+def readings_of(spec: MetricSpec) -> Iterator[Reading]:
+    """Yield one series of a metric, of a histogram with all its parts."""
+    if spec.kind is not Kind.HISTOGRAM:
+        yield Reading(spec, spec.labels, 1.0)
+        return
+    tally = Tally(Histogram(spec, bounds=(0.001, 0.0025, 1.0, 10.0)))
+    for value in (0.002, 0.5, 60.0):
+        tally.add(value)
+    yield from tally.readings(spec.labels)
 
 
 def linted(page: bytes) -> subprocess.CompletedProcess[bytes]:
@@ -55,7 +75,7 @@ def linted(page: bytes) -> subprocess.CompletedProcess[bytes]:
 
 def test_every_metric_of_the_catalogue_is_lint_clean() -> None:
     """Names, types, units and help texts are as Prometheus's own linter wants them."""
-    readings = tuple(Reading(spec, spec.labels, 1.0) for spec in catalogue())
+    readings = tuple(reading for spec in catalogue() for reading in readings_of(spec))
     page = Renderer(clock=SystemClock()).render([(ProducerKey("c", "p", "s"), readings)])
 
     result = linted(page.plain)

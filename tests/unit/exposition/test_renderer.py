@@ -10,11 +10,12 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.clock import SystemClock
 from exporter.exposition.renderer import Page, Renderer
-from exporter.model import Kind, MetricSpec, ProducerKey, Reading
+from exporter.model import Histogram, Kind, MetricSpec, ProducerKey, Reading, Tally
 
 POINTS = MetricSpec(
     name="qdrantx_collection_points",
@@ -34,6 +35,17 @@ FAULTS = MetricSpec(
 )
 BARE = MetricSpec(
     name="qdrantx_bare", kind=Kind.GAUGE, what="No labels", unit="1", source="this daemon", labels=()
+)
+TOOK = Histogram(
+    MetricSpec(
+        name="qdrantx_took_seconds",
+        kind=Kind.HISTOGRAM,
+        what="Time",
+        unit="seconds",
+        source="this daemon",
+        labels=("collection",),
+    ),
+    bounds=(0.001, 0.25, 2.5, 10.0),
 )
 SPECS = (POINTS, FAULTS, BARE)
 ONE = ProducerKey("default", "one", "telemetry")
@@ -282,3 +294,95 @@ def test_a_block_that_is_the_one_before_is_not_read_again(renderer: Renderer) ->
     assert reads > 0
     assert reads == Watched.reads
     assert first.plain == second.plain
+
+
+def tally_of(*seconds: float) -> Tally:
+    """Return a series of a histogram that has counted these values."""
+    tally = Tally(TOOK)
+    for value in seconds:
+        tally.add(value)
+    return tally
+
+
+def families_of(page: Page) -> dict[str, Metric]:
+    """Return what prometheus_client reads in the page, by name."""
+    found = list(text_string_to_metric_families(page.plain.decode()))
+    by_name = {family.name: family for family in found}
+    assert len(by_name) == len(found)
+    return by_name
+
+
+def test_a_histogram_is_read_back_as_one_family_with_its_buckets(renderer: Renderer) -> None:
+    """One HELP and one TYPE over all its parts; a bucket holds all below it, its own bound included."""
+    tally = tally_of(0.0005, 0.001, 0.0011, 0.25, 2.0, 11.0)
+    page = renderer.render([(ONE, (Reading(BARE, (), 1.0), *tally.readings(("docs",))))])
+
+    family = families_of(page)[TOOK.spec.name]
+
+    assert (family.type, family.documentation) == ("histogram", TOOK.spec.help)
+    assert [(one.name.removeprefix(family.name), dict(one.labels), one.value) for one in family.samples] == [
+        ("_bucket", {"collection": "docs", "le": "0.001"}, 2.0),
+        ("_bucket", {"collection": "docs", "le": "0.25"}, 4.0),
+        ("_bucket", {"collection": "docs", "le": "2.5"}, 5.0),
+        ("_bucket", {"collection": "docs", "le": "10"}, 5.0),
+        ("_bucket", {"collection": "docs", "le": "+Inf"}, 6.0),
+        ("_sum", {"collection": "docs"}, 0.0005 + 0.001 + 0.0011 + 0.25 + 2.0 + 11.0),
+        ("_count", {"collection": "docs"}, 6.0),
+    ]
+    assert page.plain.count(TOOK.spec.name.encode()) == 2 + 7
+    assert page.dropped == 0
+
+
+def test_a_histogram_that_counted_nothing_is_there_with_zeros(renderer: Renderer) -> None:
+    """A rate over it then begins with its first value."""
+    page = renderer.render([(ONE, tuple(tally_of().readings(("docs",))))])
+
+    assert [sample.value for sample in families_of(page)[TOOK.spec.name].samples] == [0.0] * 7
+
+
+@given(
+    st.dictionaries(texts, st.lists(st.floats(0.0, 100.0), max_size=20), min_size=1, max_size=4),
+    st.integers(1, 3),
+)
+def test_histograms_of_any_producers_stand_together_and_read_back(
+    counted: dict[str, list[float]], producers: int
+) -> None:
+    """Series of several collections from several producers are one family, each with buckets that add up."""
+    blocks: list[list[Reading]] = [[] for _ in range(producers)]
+    for number, (name, seconds) in enumerate(counted.items()):
+        blocks[number % producers] += tally_of(*seconds).readings((name,))
+    page = Renderer(clock=SystemClock()).render(
+        [(ProducerKey("c", str(number), "s"), tuple(block)) for number, block in enumerate(blocks)]
+    )
+
+    read = families_of(page)[TOOK.spec.name]
+
+    assert read.type == "histogram"
+    found = {(one.name, one.labels["collection"], one.labels.get("le")): one.value for one in read.samples}
+    for name, seconds in counted.items():
+        buckets = [found[f"{TOOK.spec.name}_bucket", name, edge] for edge in TOOK.edges]
+        at_most = [sum(1 for value in seconds if value <= float(edge)) for edge in TOOK.edges]
+        assert buckets == at_most
+        assert found[f"{TOOK.spec.name}_count", name, None] == len(seconds)
+        assert found[f"{TOOK.spec.name}_sum", name, None] == pytest.approx(sum(seconds))
+    assert len(found) == len(counted) * (len(TOOK.edges) + 2) == page.series - 1
+
+
+def test_of_two_producers_with_the_same_histogram_the_first_is_heard_whole(renderer: Renderer) -> None:
+    """Half of one and half of the other would be neither's."""
+    first, second = tuple(tally_of(0.1).readings(("docs",))), tuple(tally_of(5.0, 5.0).readings(("docs",)))
+    page = renderer.render([(ONE, first), (TWO, second)])
+
+    assert [one.value for one in families_of(page)[TOOK.spec.name].samples] == [one.value for one in first]
+    assert page.dropped == len(second)
+
+
+def test_a_histogram_that_moved_on_is_written_anew(renderer: Renderer) -> None:
+    """What is kept of the page before is its series, not its values."""
+    tally = tally_of(0.1)
+    renderer.render([(ONE, tuple(tally.readings(("docs",))))])
+    tally.add(0.5)
+    page = renderer.render([(ONE, tuple(tally.readings(("docs",))))])
+
+    samples_of = families_of(page)[TOOK.spec.name].samples
+    assert [one.value for one in samples_of] == [0.0, 1.0, 2.0, 2.0, 2.0, 0.6, 2.0]

@@ -104,7 +104,29 @@ def test_memory_reads(name: str) -> None:
 @pytest.mark.parametrize("name", names("v1.18.3/**/optimizations.*.json", "v1.18.3/**/*.optimizations.json"))
 def test_optimizations_read(name: str) -> None:
     """The queue is in the summary since 1.17."""
-    assert optimizations.read(recording(name).body) >= 0
+    seen = optimizations.read(recording(name).body)
+
+    assert seen.queued_points >= 0
+    assert bool(seen.running) == bool(recording(name).json["result"]["running"])
+
+
+def test_an_optimization_tells_how_far_it_is_only_while_it_builds_a_graph() -> None:
+    """Of two that run one waits for a CPU; a vacuum that moves a graph over tells nothing either."""
+    indexing = optimizations.read(recording("v1.18.3/single/yellow/optimizations.docs").body)
+    vacuum = optimizations.read(recording("v1.18.3/single/vacuum/running.3.optimizations").body)
+
+    assert [one.done for one in indexing.running] == [(("2026-11-23T01:37:20.286425697Z", 7_990),), ()]
+    assert [one.done for one in vacuum.running] == [()]
+
+
+def test_what_a_finished_step_counted_is_no_progress_any_more() -> None:
+    """It stays in the answer with its last count while steps that tell nothing follow."""
+    told = recording("v1.18.3/single/yellow/optimizations.docs").json
+    graph = told["result"]["running"][1]["progress"]["children"][5]["children"][0]["children"][1]
+    assert graph["done"] == 7_990
+    graph["finished_at"] = "2026-11-23T01:37:21.5Z"
+
+    assert [one.done for one in optimizations.read(msgspec.json.encode(told)).running] == [(), ()]
 
 
 def test_a_leader_that_reaches_no_majority_leads_nobody() -> None:
