@@ -122,6 +122,10 @@ async def _described(peer: CanaryPeer) -> bytes | None:
         if isinstance(error.failure, SourceRefused) and error.failure.status == 404:
             return None
         raise
-    if not canary.is_ours(described):
+    try:
+        ours = canary.is_ours(described)
+    except BadPayload as error:
+        raise StepError(error) from error
+    if not ours:
         raise StepError(SourceRefused(canary.ENDPOINT, NOT_OURS, status=409))
     return described

@@ -188,6 +188,8 @@ class Prober:
                 runs.create_task(self._run(granted, probed, target), name=f"probe {self._cluster}")
                 return
             why_not = granted
+            if why_not is Skip.CONCURRENCY and key.probe == RECALL:  # searches measure, and keep their beat
+                self._schedule.try_again(key, now)
         probed.skipped(key.probe, why_not)
         self._post(key, probed)
 

@@ -26,6 +26,9 @@ class _Entry:
     due_seconds: float
 
 
+# Of an interval: soon, and often enough elsewhere in it to meet a gap.
+TRIED_AGAIN_AFTER = 0.1
+
 # Where intervals shrink by more than so much, beats that were set before are drawn in; less than that
 # is the costs' own noise, and looking at every beat takes a millisecond a thousand.
 DRAWN_IN_BELOW = 0.8
@@ -81,6 +84,12 @@ class Schedule(Generic[K]):
         self._heap.clear()
         for key, entry in self._entries.items():
             self._push(key, entry)
+
+    def try_again(self, key: K, now: float) -> None:
+        """Give a probe that found its place taken another beat, soon: at its own it might always be so."""
+        entry = self._entries[key]
+        entry.due_seconds = min(entry.due_seconds, now + TRIED_AGAIN_AFTER * self.interval_seconds(key))
+        self._push(key, entry)
 
     def __contains__(self, key: K) -> bool:
         """Whether a probe is scheduled."""

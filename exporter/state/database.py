@@ -11,8 +11,6 @@ No decision is made here.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sqlite3
 import threading
 import time
@@ -20,20 +18,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from uuid import uuid4
 
 from exporter.clock import Clock
 from exporter.errors import StateError
+from exporter.state.lock import make_directory, not_writable
 
 DATABASE_NAME = "qdrant-exporter.sqlite3"
-LOCK_NAME = "qdrant-exporter.lock"
 
 # Our transactions take milliseconds: who waits longer than this waits for something that hangs.
 BUSY_TIMEOUT_SECONDS = 5.0
-# A daemon that was just told to stop needs a moment to go; a restart must not fail for that.
-LOCK_PATIENCE_SECONDS = 2.0
+LOOK_AGAIN_SECONDS = 0.01
 
 # One tuple of statements a version; a released one is never edited, a new one goes to the end.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -98,67 +94,6 @@ class KnownPeerChanges:
         return bool(self.remember or self.forget)
 
 
-class StateLock:
-    """The claim of one `run` on a state directory. The kernel frees it when the process ends."""
-
-    def __init__(self, *, directory: Path) -> None:
-        self._directory = directory
-        self._descriptor: int | None = None
-
-    def acquire(self) -> None:
-        """Take the lock, waiting up to two seconds. Raises StateError naming the process that has it."""
-        _make_directory(self._directory)
-        path = self._directory / LOCK_NAME
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise _not_writable(self._directory, error.strerror) from error
-        if not _locked(descriptor):
-            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            os.close(descriptor)
-            raise StateError(
-                f"{self._directory} is in use by another qdrant-exporter run (pid {holder}): "
-                "stop that one, or give this one a --state.dir of its own"
-            )
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        self._descriptor = descriptor
-
-    def is_held(self) -> bool:
-        """Whether a `run` has the directory now. Does not wait."""
-        try:
-            descriptor = os.open(self._directory / LOCK_NAME, os.O_RDWR)
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            raise _not_writable(self._directory, error.strerror) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)  # frees it again: a daemon that starts in this moment tries for two seconds
-        return False
-
-    def release(self) -> None:
-        """Free the directory for the next `run`. Does nothing when it is not held."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    def __enter__(self) -> Self:
-        self.acquire()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.release()
-
-
 class State:
     """The open database. Every method raises StateError saying what to do about it."""
 
@@ -171,7 +106,7 @@ class State:
     @classmethod
     def open(cls, directory: Path, *, clock: Clock) -> State:
         """Open the database, creating directory (0700) and file and migrating where needed."""
-        _make_directory(directory)
+        make_directory(directory)
         with _explained(directory):
             connection = sqlite3.connect(
                 directory / DATABASE_NAME,
@@ -297,7 +232,7 @@ def _committed(connection: sqlite3.Connection) -> Iterator[None]:
 
 def _prepare(connection: sqlite3.Connection, directory: Path) -> None:
     # FULL: what a verb was told is stored must survive a power cut; WAL alone loses the last writes.
-    connection.execute("PRAGMA journal_mode = WAL")
+    _switch_to_wal(connection)
     connection.execute("PRAGMA synchronous = FULL")
     verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if verdict != "ok":
@@ -319,25 +254,18 @@ def _prepare(connection: sqlite3.Connection, directory: Path) -> None:
             connection.execute("INSERT INTO schema_version VALUES (?)", (len(MIGRATIONS),))
 
 
-def _make_directory(directory: Path) -> None:
-    try:
-        # 0700: URLs of peers are nobody else's business. An existing directory keeps its mode.
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise _not_writable(directory, error.strerror) from error
-
-
-def _locked(descriptor: int) -> bool:
-    deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Take the file over to WAL; SQLite's own patience does not hold for that, so this waits itself."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(0.05)
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(LOOK_AGAIN_SECONDS)
         else:
-            return True
+            return
 
 
 def _known_peer(row: tuple[Any, ...]) -> KnownPeer:
@@ -369,7 +297,7 @@ def _explained(directory: Path) -> Iterator[None]:
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise _damaged(directory, str(error)) from error
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
-            raise _not_writable(directory, str(error)) from error
+            raise not_writable(directory, str(error)) from error
         if code == sqlite3.SQLITE_FULL:
             raise StateError(
                 f"no space left for {directory / DATABASE_NAME}: free some, or move --state.dir elsewhere"
@@ -382,13 +310,6 @@ def _explained(directory: Path) -> Iterator[None]:
         raise StateError(
             f"{directory / DATABASE_NAME} cannot be used ({error}): check the disk under it"
         ) from error
-
-
-def _not_writable(directory: Path, reason: str | None) -> StateError:
-    return StateError(
-        f"{directory} cannot be written by user {os.geteuid()} ({reason}): "
-        "change its owner or mode, or choose another --state.dir"
-    )
 
 
 def _damaged(directory: Path, reason: str) -> StateError:
