@@ -20,6 +20,8 @@ from exporter.qdrant.wire import Wire
 
 # The root route answers without asking anything, and without a key: it opens a connection and no more.
 WARM_UP = Request("/")
+# The first may find its connection closed, and be answered over one that closes after it.
+WARM_UPS = 2
 # Ids and scores of a thousand points are 100 KB; a sample of vectors is the largest answer.
 ANSWER_LIMIT_BYTES = 64 << 20
 
@@ -64,12 +66,16 @@ class Lanes:
         try:
             if self._closed:  # a new lane would connect, and nobody would close it any more
                 await lane.connections.close()
-            if self._clock.monotonic() - lane.used_at_seconds > KEEPALIVE_SECONDS / 2:
+            for _ in range(WARM_UPS):
+                if self._clock.monotonic() - lane.used_at_seconds <= KEEPALIVE_SECONDS / 2:
+                    break
                 warmed = await self._send(
                     lane, WARM_UP, endpoint=WARM_UP.path, deadline_seconds=deadline_seconds
                 )
                 if isinstance(warmed.failure, SourceTimeout | SourceUnreachable):
-                    return warmed  # any answer would do, a refusal too: the connection is open
+                    return warmed
+                if warmed.failure is not None:
+                    break  # any answer will do, a refusal too: the connection is open
             return await self._send(lane, request, endpoint=endpoint, deadline_seconds=deadline_seconds)
         finally:
             if not self._closed:

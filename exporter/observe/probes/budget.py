@@ -63,6 +63,14 @@ class Account:
         self._held_seconds -= cost_seconds
 
 
+@dataclass(slots=True)
+class _Known:
+    """Probes of one kind whose cost is known, and what one run of each costs together."""
+
+    probes: int = 0
+    seconds: float = 0.0
+
+
 class Budget(Generic[K]):
     """All probes of one cluster. `ratio` is the share of each peer's time, 0 to 1.
 
@@ -78,8 +86,9 @@ class Budget(Generic[K]):
         self._concurrent = concurrent
         self._costs: dict[K, deque[float]] = {}
         self._intervals: dict[K, float] = {}
-        self._usual_seconds: dict[Hashable, float] = {}  # by kind, for a probe that has no answer yet
-        self._load = 0.0  # seconds of peers' time a second, at the configured intervals
+        self._known: dict[Hashable, _Known] = {}  # by kind
+        self._unknown_rates: dict[Hashable, float] = {}  # runs a second of probes without an answer, by kind
+        self._load = 0.0  # seconds of peers' time a second, at the configured intervals, of the others
         self._accounts: dict[str, Account] = {}
         self._rest_until: dict[K, float] = {}
 
@@ -89,11 +98,14 @@ class Budget(Generic[K]):
             for gone in kept.keys() - intervals.keys():
                 kept.pop(gone)
         self._intervals = intervals
-        known: dict[Hashable, list[float]] = {}
-        for key in self._costs:
-            known.setdefault(self._kind_of(key), []).append(self.cost_seconds(key))
-        self._usual_seconds = {kind: sum(costs) / len(costs) for kind, costs in known.items()}
-        self._load = sum(self.cost_seconds(key) / interval for key, interval in intervals.items())
+        self._load = 0.0
+        self._known, self._unknown_rates = {}, {}
+        for key, interval in intervals.items():
+            kind = self._kind_of(key)
+            if key in self._costs:
+                self._count(kind, self.cost_seconds(key), interval)
+            else:
+                self._unknown_rates[kind] = self._unknown_rates.get(kind, 0.0) + 1 / interval
         for gone_peer in self._accounts.keys() - set(peers):
             del self._accounts[gone_peer]
         for peer in peers:
@@ -104,12 +116,13 @@ class Budget(Generic[K]):
         costs = sorted(self._costs.get(key, ()))
         if costs:
             return costs[(len(costs) - 1) // 4]
-        return self._usual_seconds.get(self._kind_of(key), FIRST_COST_SECONDS)
+        return self._usual(self._kind_of(key))
 
     def factor(self) -> float:
         """By how much intervals must be stretched for the usual costs to fit; 1 where they do."""
         allowed = self._ratio * PLANNED_SHARE * len(self._accounts)
-        return max(1.0, self._load / allowed) if allowed else 1.0
+        guessed = sum(self._usual(kind) * rate for kind, rate in self._unknown_rates.items())
+        return max(1.0, (self._load + guessed) / allowed) if allowed else 1.0
 
     def admit(self, key: K, peer: str, now: float, *, exact: bool) -> Permit[K] | Skip:
         """Give leave for one run, paid for in advance, or say why not."""
@@ -139,10 +152,26 @@ class Budget(Generic[K]):
             permit.account.exact_under_way = False
         if cost_seconds is None or permit.key not in self._intervals:
             return
-        interval = self._intervals[permit.key]
-        self._load -= self.cost_seconds(permit.key) / interval
-        self._costs.setdefault(permit.key, deque(maxlen=COSTS_KEPT)).append(cost_seconds)
-        self._load += self.cost_seconds(permit.key) / interval
+        key, interval = permit.key, self._intervals[permit.key]
+        kind = self._kind_of(key)
+        if key in self._costs:
+            self._count(kind, self.cost_seconds(key), interval, times=-1)
+        else:
+            self._unknown_rates[kind] -= 1 / interval
+        self._costs.setdefault(key, deque(maxlen=COSTS_KEPT)).append(cost_seconds)
+        self._count(kind, self.cost_seconds(key), interval)
+
+    def _count(self, kind: Hashable, cost_seconds: float, interval: float, *, times: int = 1) -> None:
+        """Count a probe whose cost is known in, or out."""
+        self._load += times * cost_seconds / interval
+        known = self._known.setdefault(kind, _Known())
+        known.probes += times
+        known.seconds += times * cost_seconds
+
+    def _usual(self, kind: Hashable) -> float:
+        """What a probe costs that has no answer yet: the mean of those of its kind that have."""
+        known = self._known.get(kind)
+        return known.seconds / known.probes if known is not None and known.probes else FIRST_COST_SECONDS
 
     def rest(self, key: K, seconds: float | None, now: float) -> None:
         """A server asked for rest, for so long if it said so: nothing of this probe goes meanwhile."""

@@ -24,14 +24,15 @@ class _Entry:
     interval_seconds: float
     began_seconds: float  # the beat before
     due_seconds: float
+    was_put_off: bool = False  # since the beat before
 
 
 # Of an interval: soon, and often enough elsewhere in it to meet a gap.
 TRIED_AGAIN_AFTER = 0.1
 
-# Where intervals shrink by more than so much, beats that were set before are drawn in; less than that
-# is the costs' own noise, and looking at every beat takes a millisecond a thousand.
-DRAWN_IN_BELOW = 0.8
+# Intervals that change by less than a fifth change by the costs' own noise; looking at every beat takes
+# a millisecond a thousand.
+SMALL_CHANGE = 0.8
 
 
 class Schedule(Generic[K]):
@@ -52,7 +53,7 @@ class Schedule(Generic[K]):
         self._heap: list[tuple[float, int, K]] = []
         self._pushed = 0  # breaks ties, for keys need not compare
         self._factor = 1.0
-        self._set_for = 1.0  # the largest factor that a beat may have been set for
+        self._spread_for = 1.0  # the factor at which beats were spread last
 
     def keep(self, intervals: Mapping[K, float], now: float) -> None:
         """Schedule just these, at these intervals in seconds."""
@@ -67,20 +68,26 @@ class Schedule(Generic[K]):
             entry.interval_seconds = interval
 
     def stretch(self, factor: float, now: float) -> None:
-        """Make every interval so many times as long, at least once, from each one's next beat on.
+        """Make every interval so many times as long, at least once.
 
-        Where intervals became much shorter, nothing waits out a beat that was set for the long ones:
-        it is drawn in, spread anew, and never closer to the beat before than an interval.
+        Small changes hold from each one's next beat on. After a large one the beats are spread anew:
+        else nothing would run for what is left of a long interval that is over, or all would come
+        together in the corner of a long one where the short one was. A beat that is drawn in is never
+        closer to the one before than an interval; one is put off once, by an interval at most.
         """
         self._factor = max(1.0, factor)
-        self._set_for = max(self._set_for, self._factor)
-        if self._factor > DRAWN_IN_BELOW * self._set_for:
+        if SMALL_CHANGE <= self._factor / self._spread_for <= 1 / SMALL_CHANGE:
             return
-        self._set_for = self._factor
+        put_off = self._factor > self._spread_for
+        self._spread_for = self._factor
         for key, entry in self._entries.items():
             interval = self.interval_seconds(key)
-            drawn_in = max(now + _spread(key) * interval, entry.began_seconds + interval)
-            entry.due_seconds = min(entry.due_seconds, drawn_in)
+            anew = now + _spread(key) * interval
+            if put_off and not entry.was_put_off:
+                entry.due_seconds = max(entry.due_seconds, anew)
+                entry.was_put_off = True
+            elif not put_off:
+                entry.due_seconds = min(entry.due_seconds, max(anew, entry.began_seconds + interval))
         self._heap.clear()
         for key, entry in self._entries.items():
             self._push(key, entry)
@@ -110,6 +117,7 @@ class Schedule(Generic[K]):
             interval = self.interval_seconds(key)
             missed = int((now - due_seconds) // interval)
             entry.began_seconds = due_seconds + missed * interval
+            entry.was_put_off = False
             entry.due_seconds = due_seconds + (missed + 1) * interval
             if entry.due_seconds <= now:  # the sum was rounded down onto now itself
                 entry.due_seconds += interval

@@ -371,9 +371,9 @@ def test_an_exact_search_waits_for_another_and_searches_do_not() -> None:
 def test_a_collection_that_went_takes_its_costs_and_its_rest_with_it() -> None:
     """One that comes back under the name may be another one; a run that ends late teaches nothing."""
     budget = budget_of()
+    late = admitted(budget, "b")
     taught(budget, "a", 30.0)
     budget.rest("a", 600.0, 0.0)
-    late = admitted(budget, "b")
     budget.keep({"b": 60.0}, PEERS, 1.0)
     budget.keep({"c": 60.0}, PEERS, 2.0)
     budget.ended(late, 30.0)

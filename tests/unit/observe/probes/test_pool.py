@@ -164,9 +164,29 @@ def test_queries_come_each_in_turn() -> None:
     assert [query.own_id for query in drawn(pool, "", 7)] == [0, 1, 2, 0, 1, 2, 0]
 
 
-def test_of_many_the_newest_are_kept() -> None:
-    """A refresh takes the place of the oldest."""
+def test_each_taker_meets_every_query() -> None:
+    """Two that share their turns would each meet the same half for ever."""
+    pool = filled("[1]", "[2]", "[3]", "[4]")
+    written = WrittenPool([WrittenQuery(b"[1]"), WrittenQuery(b"[2]")])
+
+    taken: dict[str, list[bytes]] = {"search": [], "recall": []}
+    wrote: dict[str, list[bytes]] = {"search": [], "recall": []}
+    for _ in range(4):
+        for taker in taken:
+            query = pool.next("", taker)
+            assert query is not None
+            taken[taker].append(query.vector)
+            wrote[taker].append(written.next("", taker).vector)
+
+    assert list(taken.values()) == [[b"[1]", b"[2]", b"[3]", b"[4]"]] * 2
+    assert list(wrote.values()) == [[b"[1]", b"[2]"] * 2] * 2
+
+
+@pytest.mark.parametrize("taken", [0, 1, 7, VECTORS_A_NAME])
+def test_of_many_the_newest_are_kept(taken: int) -> None:
+    """A refresh takes the place of the oldest, whichever was drawn last."""
     pool = filled(*(f"[{number}]" for number in range(VECTORS_A_NAME)))
+    drawn(pool, "", taken)
     pool.put(answer({100: "[100]", 101: "[101]"}), [""], NOW)
 
     kept = {query.own_id for query in drawn(pool, "", 2 * VECTORS_A_NAME)}
@@ -247,12 +267,12 @@ moves = st.lists(
 
 @some
 @given(st.integers(0, 2_000), moves)
-def test_the_memory_held_is_within_the_limit_or_one_query_of_each_name(
+def test_the_memory_held_is_within_the_limit_or_the_newest_of_each_name(
     limit_bytes: int, played: Sequence[str | list[dict[str, int]]]
 ) -> None:
     """Whatever was put and drawn; and what does not fit even alone is drawn once and not kept."""
     pool = Pool(limit_bytes=limit_bytes)
-    largest: dict[str, int] = {}
+    newest: dict[str, int] = {}
     for move in played:
         if isinstance(move, str):
             query = pool.next(move)
@@ -263,11 +283,10 @@ def test_the_memory_held_is_within_the_limit_or_one_query_of_each_name(
                 for one, sizes_of in enumerate(move)
             }
             pool.put(answer(found), ["a", "b", "c"], NOW)
-            for name, size in (one for sizes_of in move for one in sizes_of.items()):
-                largest[name] = max(size + 2, largest.get(name, 0))
+            newest |= {name: size + 2 for sizes_of in move for name, size in sizes_of.items()}
 
         assert pool.held_bytes >= 0
-        assert pool.held_bytes <= limit_bytes or pool.held_bytes <= sum(largest.values())
+        assert pool.held_bytes <= limit_bytes or pool.held_bytes <= sum(newest.values())
     for name in "abc":
         pool.next(name)
 
