@@ -31,6 +31,8 @@ log = get_logger()
 
 # How often is looked for collections and peers that came or went: they do so with the polls.
 FOLLOW_SECONDS = 1.0
+# How often intervals are brought to what probes cost: 10 us a probe, and costs move slowly.
+STRETCH_SECONDS = 5.0
 # Segments of so many collections are looked at in one go, 20 us each: a thousand at once would keep
 # probes that are due waiting, and make what they measure longer.
 LOOKS_AT_ONCE = 50
@@ -78,6 +80,7 @@ class Prober:
         self._followed = -1  # up to which news
         self._planned: Mapping[ProbeKey, float] = {}
         self._planned_peers: Sequence[str] = ()
+        self._stretched_at_seconds = float("-inf")
         self._to_look_at: deque[str] = deque()  # collections whose segments were told anew
         self._told: dict[tuple[str, str], float] = {}
         self._canary: CanaryRounds | None = None
@@ -99,6 +102,8 @@ class Prober:
             while True:
                 now = self._clock.monotonic()
                 self._follow(now)
+                if now - self._stretched_at_seconds >= STRETCH_SECONDS:
+                    self._stretch(now)
                 for due in self._schedule.due(now):
                     self._begin(due, runs, now)
                 self._look_at_some()
@@ -156,17 +161,23 @@ class Prober:
         if self._canary is not None:
             wanted[CANARY_KEY] = self._settings.canary.interval_seconds
             self._canary.keep(peers)
-        if (peers, wanted) == (self._planned_peers, self._planned):
-            return
-        for gone in self._planned.keys() - wanted.keys():
-            self._board.withdraw(self._producer(gone))
-        self._planned_peers, self._planned = peers, wanted
-        loads = dict(wanted)
-        if self._canary is not None:  # a search goes to one peer, a round to all
-            loads[CANARY_KEY] /= max(1, len(peers))
-        self._budget.keep(loads, peers, now)
-        self._schedule.stretch(self._budget.factor(), now)
-        self._schedule.keep(wanted, now)
+        if (peers, wanted) != (self._planned_peers, self._planned):
+            for gone in self._planned.keys() - wanted.keys():
+                self._board.withdraw(self._producer(gone))
+            self._planned_peers, self._planned = peers, wanted
+            loads = dict(wanted)
+            if self._canary is not None:  # a search goes to one peer, a round to all
+                loads[CANARY_KEY] /= max(1, len(peers))
+            self._budget.keep(loads, peers)
+            self._stretch(now)
+
+    def _stretch(self, now: float) -> None:
+        """Bring the intervals to what the probes cost now and the peers that answer can bear."""
+        self._stretched_at_seconds = now
+        usable = sum(target.up is not False for target in self._known.probe_targets())
+        factors = self._budget.stretches(usable)
+        in_force = {key: interval * factors.get(key, 1.0) for key, interval in self._planned.items()}
+        self._schedule.keep(in_force, now)
 
     def _begin(self, due: Due[ProbeKey], runs: asyncio.TaskGroup, now: float) -> None:
         """Let one probe go that is due, or note why it does not."""
@@ -188,9 +199,12 @@ class Prober:
                 runs.create_task(self._run(granted, probed, target), name=f"probe {self._cluster}")
                 return
             why_not = granted
-            if why_not is Skip.CONCURRENCY and key.probe == RECALL:  # searches measure, and keep their beat
+            # at its own beat a probe might always meet the same others; but searches that a slow peer
+            # holds up are to be missed when they were due, not heaped up behind it
+            if why_not is Skip.BUDGET or (why_not is Skip.CONCURRENCY and key.probe == RECALL):
                 self._schedule.try_again(key, now)
-        probed.skipped(key.probe, why_not)
+        if not due.again:
+            probed.skipped(key.probe, why_not)
         self._post(key, probed)
 
     def _begin_canary(self, canary: CanaryRounds, missed: int, runs: asyncio.TaskGroup, now: float) -> None:
@@ -204,7 +218,7 @@ class Prober:
                 granted.append(permit)
                 continue
             for given in granted:
-                self._budget.ended(given, None)
+                self._budget.never_was(given)
             canary.skipped(permit)
             self._post_canary(canary)
             return
@@ -250,7 +264,6 @@ class Prober:
             log.exception("probe.broken", qdrant_cluster=self._cluster, collection=key.collection)
         finally:
             self._budget.ended(permit, cost)
-        self._schedule.stretch(self._budget.factor(), self._clock.monotonic())
         if self._probed.get(key.collection) is probed and key in self._schedule:  # not dropped meanwhile
             self._post(key, probed)
         self._post_peer(target)

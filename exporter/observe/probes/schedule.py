@@ -11,28 +11,32 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 
 
+# Intervals that change by less than a fifth change by the costs' own noise, and hold from the next beat on.
+SMALL_CHANGE = 0.8
+# Of an interval: soon, and often enough elsewhere in it to meet a gap.
+TRIED_AGAIN_AFTER = 0.1
+
+
 @dataclass(frozen=True, slots=True)
 class Due(Generic[K]):
-    """A probe whose moment has come; `missed` moments before it passed while nobody looked."""
+    """A probe whose moment has come; `missed` moments before it passed while nobody looked.
+
+    `again`: it is tried again because it found its place taken.
+    """
 
     key: K
     missed: int
+    again: bool = False
 
 
 @dataclass(slots=True)
 class _Entry:
     interval_seconds: float
+    set_for_seconds: float  # the interval that the beat was set for
     began_seconds: float  # the beat before
     due_seconds: float
     was_put_off: bool = False  # since the beat before
-
-
-# Of an interval: soon, and often enough elsewhere in it to meet a gap.
-TRIED_AGAIN_AFTER = 0.1
-
-# Intervals that change by less than a fifth change by the costs' own noise; looking at every beat takes
-# a millisecond a thousand.
-SMALL_CHANGE = 0.8
+    again: bool = False
 
 
 class Schedule(Generic[K]):
@@ -52,50 +56,48 @@ class Schedule(Generic[K]):
         self._entries: dict[K, _Entry] = {}
         self._heap: list[tuple[float, int, K]] = []
         self._pushed = 0  # breaks ties, for keys need not compare
-        self._factor = 1.0
-        self._spread_for = 1.0  # the factor at which beats were spread last
 
     def keep(self, intervals: Mapping[K, float], now: float) -> None:
-        """Schedule just these, at these intervals in seconds."""
+        """Schedule just these, at these intervals in seconds.
+
+        Small changes of an interval hold from the next beat on. After a large one the beat is set anew:
+        else nothing would run for what is left of a long interval that is over, or all would come
+        together in the corner of a long one where the short one was. A beat that is drawn in is never
+        closer to the one before than an interval; one is put off once, by an interval at most.
+        """
         for key in self._entries.keys() - intervals.keys():
             del self._entries[key]
         for key, interval in intervals.items():
             entry = self._entries.get(key)
             if entry is None:
-                first = now + _spread(key) * interval * self._factor
-                entry = self._entries[key] = _Entry(interval, float("-inf"), first)
-                self._push(key, entry)
-            entry.interval_seconds = interval
+                first = now + _spread(key) * interval
+                self._entries[key] = _Entry(interval, interval, float("-inf"), first)
+            else:
+                entry.interval_seconds = interval
+                self._set_anew(key, entry, now)
+        self._heap = [
+            (entry.due_seconds, number, key) for number, (key, entry) in enumerate(self._entries.items())
+        ]
+        self._pushed = len(self._heap)
+        heapq.heapify(self._heap)
 
-    def stretch(self, factor: float, now: float) -> None:
-        """Make every interval so many times as long, at least once.
-
-        Small changes hold from each one's next beat on. After a large one the beats are spread anew:
-        else nothing would run for what is left of a long interval that is over, or all would come
-        together in the corner of a long one where the short one was. A beat that is drawn in is never
-        closer to the one before than an interval; one is put off once, by an interval at most.
-        """
-        self._factor = max(1.0, factor)
-        if SMALL_CHANGE <= self._factor / self._spread_for <= 1 / SMALL_CHANGE:
-            return
-        put_off = self._factor > self._spread_for
-        self._spread_for = self._factor
-        for key, entry in self._entries.items():
-            interval = self.interval_seconds(key)
-            anew = now + _spread(key) * interval
-            if put_off and not entry.was_put_off:
-                entry.due_seconds = max(entry.due_seconds, anew)
-                entry.was_put_off = True
-            elif not put_off:
-                entry.due_seconds = min(entry.due_seconds, max(anew, entry.began_seconds + interval))
-        self._heap.clear()
-        for key, entry in self._entries.items():
-            self._push(key, entry)
+    def _set_anew(self, key: K, entry: _Entry, now: float) -> None:
+        """Move the beat of a probe whose interval is far from the one that it was set for."""
+        interval = entry.interval_seconds
+        anew = now + _spread(key) * interval
+        if interval < SMALL_CHANGE * entry.set_for_seconds:
+            entry.due_seconds = min(entry.due_seconds, max(anew, entry.began_seconds + interval))
+            entry.set_for_seconds = interval
+        elif interval > entry.set_for_seconds / SMALL_CHANGE and not entry.was_put_off:
+            entry.due_seconds = max(entry.due_seconds, anew)
+            entry.set_for_seconds = interval
+            entry.was_put_off = True
 
     def try_again(self, key: K, now: float) -> None:
         """Give a probe that found its place taken another beat, soon: at its own it might always be so."""
         entry = self._entries[key]
-        entry.due_seconds = min(entry.due_seconds, now + TRIED_AGAIN_AFTER * self.interval_seconds(key))
+        entry.due_seconds = min(entry.due_seconds, now + TRIED_AGAIN_AFTER * entry.interval_seconds)
+        entry.again = True
         self._push(key, entry)
 
     def __contains__(self, key: K) -> bool:
@@ -104,7 +106,7 @@ class Schedule(Generic[K]):
 
     def interval_seconds(self, key: K) -> float:
         """The interval in force."""
-        return self._entries[key].interval_seconds * self._factor
+        return self._entries[key].interval_seconds
 
     def due(self, now: float) -> list[Due[K]]:
         """Return what is due, earliest first, and set the next moment of each."""
@@ -114,15 +116,17 @@ class Schedule(Generic[K]):
             entry = self._entries.get(key)
             if entry is None or entry.due_seconds != due_seconds:
                 continue  # dropped meanwhile
-            interval = self.interval_seconds(key)
+            interval = entry.interval_seconds
             missed = int((now - due_seconds) // interval)
             entry.began_seconds = due_seconds + missed * interval
-            entry.was_put_off = False
+            again = entry.again
+            entry.was_put_off = entry.again = False
+            entry.set_for_seconds = interval
             entry.due_seconds = due_seconds + (missed + 1) * interval
             if entry.due_seconds <= now:  # the sum was rounded down onto now itself
                 entry.due_seconds += interval
             self._push(key, entry)
-            found.append(Due(key, missed))
+            found.append(Due(key, missed, again))
         return found
 
     def next_due_seconds(self) -> float | None:
