@@ -132,6 +132,8 @@ def _warnings_of_cluster(cluster: ClusterSettings) -> Iterator[str]:
         if insecure:
             reader = f"whoever stands between can read the {key}"
             yield f"tls.insecure_skip_verify: {reader}; write ca_file instead"
+    if cluster.probes.canary.enabled and not cluster.probes.enabled:
+        yield "probes.canary.enabled: has no effect, because probes.enabled is false"
     tls_is_set = cluster.tls != TlsSettings()
     if tls_is_set and not any(url.startswith("https://") for url in urls):
         yield "tls: has no effect, because no URL of this cluster starts with https"

@@ -161,9 +161,11 @@ def _is_unnamed(vectors: Mapping[str, Any]) -> bool:
 
 def _refuse_what_is_not_served(body: Mapping[str, Any]) -> None:
     """Refuse, rather than accept and not do it."""
-    for key in ("strict_mode_config", "sharding_method"):
-        if body.get(key):
-            raise wrong_input(f"this server does not serve {key}")
+    strict_mode = body.get("strict_mode_config")
+    if strict_mode and strict_mode != {"enabled": False}:
+        raise wrong_input("this server does not serve strict_mode_config")
+    if body.get("sharding_method"):
+        raise wrong_input("this server does not serve sharding_method")
     quantization = body.get("quantization_config")
     if quantization and quantization != "Disabled" and not QUANTIZATIONS & set(quantization):
         raise wrong_input(f"this server serves the quantizations {', '.join(sorted(QUANTIZATIONS))}")

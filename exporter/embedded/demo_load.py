@@ -79,9 +79,9 @@ async def play(servers: Mapping[str, EmbeddedServer], say: Say) -> None:
             tasks.create_task(load.search_on(collection))
         for number in itertools.count(1):
             say(f"Round {number} begins.")
-            await load.spoil_recall()
             await load.burst()
             await load.delete_and_vacuum()
+            await load.spoil_recall()
             await load.disappear()
             await load.tidy_up()
 
@@ -124,20 +124,6 @@ class DemoLoad:
                 await self._call("POST", collection, "/points/query", query)
             await asyncio.sleep(SEARCH_PAUSE_SECONDS)
 
-    async def spoil_recall(self) -> None:
-        """Build the index of reviews anew with a graph that is too thin, wait, then as it was."""
-        await self._until_quiet(REVIEWS)
-        self._say(
-            "shop: somebody saves memory on the index of reviews: m from 16 to 2. It stays green and fast "
-            'and finds much less: qdrantx_recall_ratio{collection="reviews"} falls below 0.9.'
-        )
-        await self._call("PATCH", REVIEWS, "", {"hnsw_config": THIN_GRAPH})
-        await self._until_quiet(REVIEWS)
-        await asyncio.sleep(RECALL_SECONDS)
-        self._say("shop: the index of reviews is built as it was. The recall is back at 1 within a minute.")
-        await self._call("PATCH", REVIEWS, "", {"hnsw_config": CONFIG["hnsw_config"]})
-        await self._until_quiet(REVIEWS)
-
     async def burst(self) -> None:
         """Insert faster than the optimizer takes it, then let it catch up."""
         self._say(
@@ -173,6 +159,20 @@ class DemoLoad:
             "The status is yellow, then qdrantx_collection_deleted_points is 0."
         )
         await self._until_quiet(PRODUCTS)
+
+    async def spoil_recall(self) -> None:
+        """Build the index of reviews anew with a graph that is too thin, wait, then as it was."""
+        await self._until_quiet(REVIEWS)
+        self._say(
+            "shop: somebody saves memory on the index of reviews: m from 16 to 2. It stays green and fast "
+            'and finds much less: qdrantx_recall_ratio{collection="reviews"} falls below 0.9.'
+        )
+        await self._call("PATCH", REVIEWS, "", {"hnsw_config": THIN_GRAPH})
+        await self._until_quiet(REVIEWS)
+        await asyncio.sleep(RECALL_SECONDS)
+        self._say("shop: the index of reviews is built as it was. The recall is back at 1 within a minute.")
+        await self._call("PATCH", REVIEWS, "", {"hnsw_config": CONFIG["hnsw_config"]})
+        await self._until_quiet(REVIEWS)
 
     async def disappear(self) -> None:
         """Let a server go and come back."""

@@ -126,7 +126,7 @@ class Measuring:
 
     async def _search_all(self) -> None:
         searches = self._report.searches
-        interval = 0.0 if self._single else self._asking.shortest_interval_seconds(1)
+        interval = 0.0 if self._single else self._asking.shortest_interval_seconds
         for number in range(1, searches.asked + 1):
             began = self._clock.monotonic()
             query = await self._next_query()
@@ -220,7 +220,7 @@ class Measuring:
             recall.why_not = self._report.stopped or RESTING
             return
         recall.why_not = why_no_recall(self._settled, self._wanted, self._report.points, times.p95)
-        interval = 0.0 if self._single else self._asking.shortest_interval_seconds(2)
+        interval = 0.0 if self._single else self._asking.shortest_interval_seconds
         for number, query in enumerate(() if recall.why_not else self._to_compare, start=1):
             began = self._clock.monotonic()
             await self._compare(query)

@@ -96,7 +96,7 @@ def notes_on(asking: Asking, count: int) -> Iterator[str]:
             f"hnsw_ef {settings.hnsw_ef} is cut to {strict.search_max_hnsw_ef} by strict mode"
             " (search_max_hnsw_ef)"
         )
-    interval = asking.shortest_interval_seconds(1)
+    interval = asking.shortest_interval_seconds
     if count > 1 and interval:
         yield (
             f"strict mode allows {strict.read_rate_limit} reads a minute (read_rate_limit), and we take a"

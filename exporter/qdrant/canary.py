@@ -18,8 +18,13 @@ ENDPOINT = "/collections/{collection}"
 # As small as a vector may be and still not be one number.
 VECTOR = (1.0, 0.0, 0.0, 0.0)
 VECTORS = {"size": len(VECTOR), "distance": "Dot"}
-# A megabyte of log in place of the usual 32, and one segment: it holds a point or two at a time.
-SMALL = {"wal_config": {"wal_capacity_mb": 1}, "optimizers_config": {"default_segment_number": 1}}
+# A megabyte of log in place of the usual 32, and one segment: it holds a point or two at a time. No strict
+# mode, whatever the server's default: left-overs are found by payload without an index.
+SETTINGS = {
+    "wal_config": {"wal_capacity_mb": 1},
+    "optimizers_config": {"default_segment_number": 1},
+    "strict_mode_config": {"enabled": False},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ def describe() -> Asked:
 def create(*, custom_sharding: bool) -> Asked:
     """Create the collection, one replica a shard; with custom sharding it has no shard at first."""
     sharding = {"sharding_method": "custom", "replication_factor": 1} if custom_sharding else {}
-    return _writing("PUT", "", {"vectors": VECTORS, "shard_number": 1, **sharding, **SMALL})
+    return _writing("PUT", "", {"vectors": VECTORS, "shard_number": 1, **sharding, **SETTINGS})
 
 
 def shard_keys() -> Asked:

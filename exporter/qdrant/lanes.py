@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from exporter.clock import Clock
-from exporter.errors import SourceError, SourceTimeout, SourceUnreachable
+from exporter.errors import SourceAuth, SourceError, SourceRefused, SourceTimeout, SourceUnreachable
 from exporter.qdrant.connection import KEEPALIVE_SECONDS, Connections, Request
 from exporter.qdrant.cost import OK, CostBook
 from exporter.qdrant.door import Door
@@ -37,6 +37,10 @@ class Timed:
     took_seconds: float
     body: bytes = b""
     failure: SourceError | None = None
+
+
+class ClosedLanesError(Exception):
+    """We closed the lanes under a request: its failure says nothing of the peer."""
 
 
 class Lanes:
@@ -85,6 +89,11 @@ class Lanes:
         """Return the requests sent by (endpoint, outcome), as Gateway.counts."""
         return self._costs.counts()
 
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called: what failed since then says nothing of the peer."""
+        return self._closed
+
     async def close(self) -> None:
         """Close all connections; requests under way end as unreachable."""
         self._closed = True
@@ -116,7 +125,8 @@ class Lanes:
         except SourceError as error:
             failure = error
         ended = self._clock.monotonic()
-        if failure is None and not progress.retried:
+        # an answer that was read whole leaves its connection open, a refusal too
+        if not progress.retried and isinstance(failure, SourceAuth | SourceRefused | None):
             lane.used_at_seconds = ended
         self._costs.record(
             endpoint,

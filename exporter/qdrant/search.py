@@ -6,6 +6,7 @@ numbers as Python's floats would take four times the memory.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,7 +48,8 @@ def points_request(
     collection: str, route: str, body: Mapping[str, Any], *, timeout_seconds: float
 ) -> Request:
     """Return POST …/points/`route`. The timeout lets the server give up too, in whole seconds from 1."""
-    path = f"/collections/{quote_segment(collection)}/points/{route}?timeout={max(1, int(timeout_seconds))}"
+    timeout = math.ceil(timeout_seconds)  # not before us
+    path = f"/collections/{quote_segment(collection)}/points/{route}?timeout={timeout}"
     return Request(path, "POST", msgspec.json.encode(body))
 
 

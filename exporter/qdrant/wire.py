@@ -19,8 +19,6 @@ from exporter.clock import Clock
 SO_TIMESTAMPNS = 35 if sys.platform == "linux" else None
 STAMP = struct.Struct("@qq")  # struct timespec on 64-bit machines: seconds, nanoseconds
 STAMP_BYTES = socket.CMSG_SPACE(STAMP.size)
-# An answer that lay longer in the kernel is no answer: the wall clock was set meanwhile.
-LONGEST_SECONDS = 10.0
 
 
 class Wire:
@@ -41,7 +39,7 @@ class Wire:
         """From the first byte sent to the last received; None where either never was."""
         if self.sent_seconds is None or self.received_seconds is None:
             return None
-        return max(0.0, self.received_seconds - self.sent_seconds)
+        return self.received_seconds - self.sent_seconds
 
     def sending(self) -> None:
         """Bytes go out now."""
@@ -56,8 +54,10 @@ class Wire:
             if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS and len(stamp) == STAMP.size:
                 seconds, nanoseconds = STAMP.unpack(stamp)
                 lay_seconds = self._clock.now() - (seconds + nanoseconds / 1e9)
-                if 0.0 <= lay_seconds <= LONGEST_SECONDS:
-                    self.received_seconds = now - lay_seconds
+                came = now - lay_seconds
+                # neither before we asked nor after now: else the wall clock was set meanwhile
+                if lay_seconds >= 0.0 and self.sent_seconds is not None and came >= self.sent_seconds:
+                    self.received_seconds = came
 
 
 class StampedSocket(socket.socket):

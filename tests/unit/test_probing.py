@@ -467,8 +467,8 @@ def test_what_strict_mode_makes_of_a_request_is_said_beforehand() -> None:
     assert list(notes_on(settled.asking, 100)) == [
         "limit 10 is cut to 5 by strict mode (max_query_limit)",
         "hnsw_ef 64 is cut to 32 by strict mode (search_max_hnsw_ef)",
-        "strict mode allows 60 reads a minute (read_rate_limit), and we take a tenth: a search every 10 s,"
-        " so this takes 1,000 s",
+        "strict mode allows 60 reads a minute (read_rate_limit), and we take a tenth: a search every 30 s,"
+        " so this takes 3,000 s",
     ]
 
 

@@ -71,7 +71,8 @@ FULL = MetricSpec(
     "qdrantx_forecast_full_timestamp_seconds",
     Kind.GAUGE,
     "When the disk or memory of the peer is full if it goes on as in the last 6 hours (median slope); absent "
-    "without a clear trend to full, under 30 minutes of history, and where it lies 30 days or more ahead",
+    "without a clear trend to full, under 30 minutes of history, and where it lies further ahead than 120 "
+    "times that history: 30 days once it is six hours long",
     "seconds, Unix time",
     "statvfs of storage_path, else GET /quotas (1.19); GET /telemetry?details_level=3",
     (*PEER_LABELS, "resource"),

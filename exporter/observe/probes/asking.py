@@ -17,6 +17,8 @@ from exporter.qdrant.search import search_body
 
 # Of a collection's own read rate limit, the rest is its users'.
 SHARE_OF_RATE_LIMIT = 0.1
+# A search, and the two of a recall.
+REQUESTS_A_BEAT = 3
 
 NO_LIMITS = StrictMode()
 
@@ -47,10 +49,11 @@ class Asking:
         allowed = self.strict.max_query_limit
         return wanted if allowed is None else min(wanted, allowed)
 
-    def shortest_interval_seconds(self, requests_a_run: int) -> float:
-        """How often a probe of so many requests may run within our share of the rate limit; 0: freely."""
+    @property
+    def shortest_interval_seconds(self) -> float:
+        """How often probes may run so that all of them keep to our share of the rate limit; 0: freely."""
         a_minute = self.strict.read_rate_limit
-        return 0.0 if not a_minute else 60.0 * requests_a_run / (SHARE_OF_RATE_LIMIT * a_minute)
+        return 0.0 if not a_minute else 60.0 * REQUESTS_A_BEAT / (SHARE_OF_RATE_LIMIT * a_minute)
 
     def why_not_search(self) -> Skip | None:
         """Return why a search cannot go as configured."""

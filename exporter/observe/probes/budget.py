@@ -47,7 +47,7 @@ class Account:
         self.exact_under_way = False
 
     def can_pay(self, cost_seconds: float, now: float) -> bool:
-        """Whether so much may be spent now. What is dearer than a full account goes on credit, one at a time."""
+        """Whether so much may be spent now. What exceeds a full account goes on credit, one at a time."""
         self._earn(now)
         if cost_seconds > self._full_seconds:
             return self._owed_seconds <= 0.0

@@ -13,7 +13,14 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from exporter.clock import Clock
-from exporter.errors import BadPayload, SourceError, SourceRefused, SourceTimeout, SourceUnreachable
+from exporter.errors import (
+    BadPayload,
+    SourceAuth,
+    SourceError,
+    SourceRefused,
+    SourceTimeout,
+    SourceUnreachable,
+)
 from exporter.observe.probes.canary_book import CanaryBook, Phase
 from exporter.observe.probes.canary_collection import CanaryCollection, CanaryPeer, StepError
 from exporter.qdrant import canary
@@ -26,8 +33,10 @@ LEFT_OVER_SECONDS = 3_600.0
 # with few requests where it takes long.
 FIRST_PAUSE_SECONDS = 0.005
 LONGEST_PAUSE_SECONDS = 0.25
-# Points under way at once: each is looked for three times on every peer.
-POINTS_AT_ONCE = 3
+TOO_MANY_REQUESTS = 429
+# Points under way at once: each is looked for three times on every peer, and six requests are within the
+# usual ceiling of eight.
+POINTS_AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +61,8 @@ class Round:
 
     cost_seconds: dict[str, float] = field(default_factory=dict)
     failures: dict[tuple[str, Phase], str] = field(default_factory=dict)
+    asked_to_rest: bool = False  # by a 429
+    rest_seconds: float | None = None  # for so long, where it said so
 
 
 class Canary:
@@ -78,8 +89,9 @@ class Canary:
                 for peer in peers:
                     point = _Point(str(uuid4()), peer, peers, made)
                     points.create_task(self._follow(point, at_once))
-        for label, phase in made.failures:
-            self.book.failed(label, phase)
+        if not any(peer.lanes.closed for peer in peers):  # else what failed was ended by us
+            for label, phase in made.failures:
+                self.book.failed(label, phase)
         return made
 
     async def _follow(self, point: _Point, at_once: asyncio.Semaphore) -> None:
@@ -135,7 +147,7 @@ class Canary:
                         return waited
                 except BadPayload as error:
                     failure = error
-            if waited + pause > self._deadline_seconds:
+            if _is_final(failure) or waited + pause > self._deadline_seconds:
                 self._failed(point, peer, phase, failure)
                 return None
             await asyncio.sleep(pause)
@@ -147,8 +159,11 @@ class Canary:
         at_fault = peer if silent else point.writer
         reason = str(failure) if failure is not None else f"not so on {peer.label} by the deadline"
         point.round.failures.setdefault((at_fault.label, phase), reason)
-        if isinstance(failure, SourceRefused):  # the collection or the key is gone, perhaps
-            self.collection.doubt()
+        if isinstance(failure, SourceRefused):
+            self.collection.doubt()  # it or the key is gone, perhaps
+            if failure.status == TOO_MANY_REQUESTS:
+                point.round.asked_to_rest = True
+                point.round.rest_seconds = failure.retry_after_seconds
 
     async def _send(self, point: _Point, what: Asked) -> Timed:
         return await self._look(point, point.writer, what)
@@ -161,6 +176,12 @@ class Canary:
             costs = point.round.cost_seconds
             costs[peer.label] = costs.get(peer.label, 0.0) + timed.took_seconds
         return timed
+
+
+def _is_final(failure: SourceError | None) -> bool:
+    """Whether asking again would only be a nuisance: no key makes itself valid, and a limit wants rest."""
+    limited = isinstance(failure, SourceRefused) and failure.status == TOO_MANY_REQUESTS
+    return limited or isinstance(failure, SourceAuth)
 
 
 @dataclass(frozen=True, slots=True)

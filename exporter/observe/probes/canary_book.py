@@ -23,7 +23,7 @@ class Phase(StrEnum):
 
 
 CANARY = "canary"  # the label `probe`
-SKIPS = (Skip.BUDGET, Skip.CONCURRENCY, Skip.LATE)
+SKIPS = (Skip.BUDGET, Skip.CONCURRENCY, Skip.BACKOFF, Skip.LATE)
 TIMED = (Phase.WRITE, Phase.RETRIEVE, Phase.SEARCH, Phase.COUNT, Phase.GONE)
 
 LABELS = (CLUSTER_LABEL, "peer", "phase")
@@ -32,7 +32,8 @@ VISIBLE = Histogram(
         "qdrantx_canary_visible_seconds",
         Kind.HISTOGRAM,
         "Time from sending a point to a peer until it is accepted (write), and until every peer that is up "
-        "returns it by id, finds it and counts it; gone: from its deletion until none does",
+        "returns it by id, finds it and counts it; gone: from its deletion until none does; as finely as it "
+        "is looked for: after 5, 10, 20 ms and so on, then every 250 ms",
         "seconds",
         PROBED,
         LABELS,

@@ -58,8 +58,8 @@ class CanaryRounds:
         up = [target for target in self._known.probe_targets() if target.up is not False]
         return [target for target in up if target.peer_id is not None] if len(listed) > 1 else up[:1]
 
-    async def run(self, targets: Sequence[ProbeTarget]) -> dict[str, float]:
-        """Run a round through these peers; return the seconds of answers it cost each, by label."""
+    async def run(self, targets: Sequence[ProbeTarget]) -> Round:
+        """Run a round through these peers and return what it came to."""
         listed = self._known.peers_listed() or frozenset()
         keyed = len(listed) > 1
         peers = [CanaryPeer(one.label, one.peer_id if keyed else None, one.writing) for one in targets]
@@ -68,8 +68,9 @@ class CanaryRounds:
             made = await self._canary.round(peers, listed)
         finally:
             self._under_way = False
-        self._tell(made)
-        return made.cost_seconds
+        if not any(target.writing.closed for target in targets):  # else we ended it ourselves
+            self._tell(made)
+        return made
 
     def readings(self, interval_seconds: float) -> Iterator[Reading]:
         """Yield all that was measured; `interval_seconds` is the one in force."""

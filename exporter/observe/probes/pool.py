@@ -16,8 +16,9 @@ from exporter.qdrant.search import FoundPoint, PointId, vector_of
 
 # Different vectors of each name: few enough to fetch at once, enough that no cache serves them all.
 VECTORS_A_NAME = 16
-# A quarter is exchanged every ten minutes: the sample follows the data, at 4 vectors a time.
-REFRESH_SECONDS = 600.0
+# A quarter is exchanged every hour: the sample follows the data, and stays long enough for exact answers,
+# asked for every five minutes, to be used again.
+REFRESH_SECONDS = 3_600.0
 REFRESHED_A_TIME = VECTORS_A_NAME // 4
 
 # Bytes of JSON that a vector takes: 12 a number for floats, measured on the recorded answers. A
@@ -57,7 +58,7 @@ class Pool:
         return self._held_bytes
 
     def wants(self, names: Sequence[str], now: float) -> int:
-        """How many points to fetch now: many at first, a few every ten minutes, else 0.
+        """How many points to fetch now: many at first, a few every hour, else 0.
 
         A vector that none of the fetched points had is no reason to fetch more before that.
         """

@@ -73,14 +73,14 @@ class Probed:
         self._seen = seen
         asking = asking_of(self.settings, seen)
         if asking.vectors != self.asking.vectors:
-            self._empty_pool()
+            self._searcher.forget()
         self._searcher.asking = asking
 
     def interval_seconds(self, probe: str) -> float:
         """The configured interval, or the shortest that the collection's own rate limit leaves us."""
-        if probe == SEARCH:
-            return max(self.settings.interval_seconds, self.asking.shortest_interval_seconds(1))
-        return max(self.settings.recall.interval_seconds, self.asking.shortest_interval_seconds(2))
+        settings = self.settings
+        wanted = settings.interval_seconds if probe == SEARCH else settings.recall.interval_seconds
+        return max(wanted, self.asking.shortest_interval_seconds)
 
     def next_turn(self, probe: str) -> int:
         """Return a number that grows by 1 each time, from another start for each collection."""
@@ -128,10 +128,11 @@ class Probed:
             self._recall.compared(query.using, compared.expected, compared.matched, now)
         return ran
 
-    def look_at_segments(self, replicas: Sequence[tuple[int, ShardSegmentsSeen]]) -> None:
-        """Compare what every replica served with what we asked, for the likely plan."""
-        plans = self._plan.look(replicas, [vector.name for vector in self.asking.compared])
-        self._recall.plans = {vector: plan.value for vector, plan in plans.items()}
+    def look_at_segments(self, replicas: Sequence[tuple[int, ShardSegmentsSeen]]) -> bool:
+        """Compare what every replica served with what we asked, for the likely plan; return if it changed."""
+        looked = self._plan.look(replicas, [vector.name for vector in self.asking.compared])
+        before, self._recall.plans = self._recall.plans, {name: plan.value for name, plan in looked.items()}
+        return self._recall.plans != before
 
     def readings(self, probe: str, cluster: str, interval_seconds: float) -> Iterator[Reading]:
         """Yield everything one probe has measured; `interval_seconds` is the one in force."""
@@ -148,7 +149,6 @@ class Probed:
         outcome = last.reason
         if isinstance(outcome, Skip):
             book.skipped(outcome)
-            self._empty_pool()  # its vectors may be those of another schema
             return Ran(outcome, failed=last)
         book.ran(outcome, now)
         measured = None
@@ -158,7 +158,3 @@ class Probed:
         if outcome is not None:
             return Ran(outcome, None, measured, last)
         return Ran(None, sum(call.timed.took_seconds for call in made), measured)
-
-    def _empty_pool(self) -> None:
-        if isinstance(self._pool, Pool):
-            self._pool.clear()

@@ -17,7 +17,7 @@ from exporter.logs import get_logger
 from exporter.model import ProducerKey, Tally
 from exporter.observe.probes.book import PEER_DURATION, RECALL, SEARCH
 from exporter.observe.probes.budget import Budget, Permit
-from exporter.observe.probes.canary import Canary
+from exporter.observe.probes.canary import Canary, Round
 from exporter.observe.probes.canary_book import CANARY
 from exporter.observe.probes.canary_rounds import CanaryRounds
 from exporter.observe.probes.known import Known, ProbeTarget
@@ -26,6 +26,7 @@ from exporter.observe.probes.reasons import Failure, Skip
 from exporter.observe.probes.schedule import Due, Schedule
 from exporter.observe.records import request_readings
 from exporter.qdrant.canary import CANARY_COLLECTION
+from exporter.qdrant.lanes import ClosedLanesError
 
 log = get_logger()
 
@@ -83,6 +84,7 @@ class Prober:
         self._stretched_at_seconds = float("-inf")
         self._to_look_at: deque[str] = deque()  # collections whose segments were told anew
         self._told: dict[tuple[str, str], float] = {}
+        self._canary_began = False
         self._canary: CanaryRounds | None = None
         if settings.canary.enabled:
             canary = Canary(instance=instance, deadline_seconds=settings.canary.deadline_seconds, clock=clock)
@@ -96,18 +98,26 @@ class Prober:
     async def run(self) -> None:
         """Probe until cancelled. A probe's failure is data; a bug in one costs that run and is logged."""
         async with asyncio.TaskGroup() as runs:
-            if self._canary is not None:  # at once: what its key may not do is said at the start
-                self._follow(self._clock.monotonic())
-                self._begin_canary(self._canary, 0, runs, self._clock.monotonic())
             while True:
-                now = self._clock.monotonic()
-                self._follow(now)
-                if now - self._stretched_at_seconds >= STRETCH_SECONDS:
-                    self._stretch(now)
-                for due in self._schedule.due(now):
-                    self._begin(due, runs, now)
-                self._look_at_some()
+                try:
+                    self._look_around(runs)
+                except Exception:  # the boundary: a bug here must not end the daemon
+                    log.exception("probe.broken", qdrant_cluster=self._cluster)
+                    await asyncio.sleep(FOLLOW_SECONDS)
                 await asyncio.sleep(self._pause_seconds())
+
+    def _look_around(self, runs: asyncio.TaskGroup) -> None:
+        """Follow what changed, and let go what is due."""
+        now = self._clock.monotonic()
+        self._follow(now)
+        if now - self._stretched_at_seconds >= STRETCH_SECONDS:
+            self._stretch(now)
+        if self._canary is not None and not self._canary_began:
+            # as soon as it can: what its key may not do is said at the start
+            self._begin_canary(self._canary, 0, runs, now)
+        for due in self._schedule.due(now):
+            self._begin(due, runs, now)
+        self._look_at_some()
 
     def look_at_segments(self) -> None:
         """Segments were told anew: compare what they served with what we asked, for the likely plan."""
@@ -117,8 +127,11 @@ class Prober:
         for _ in range(min(LOOKS_AT_ONCE, len(self._to_look_at))):
             name = self._to_look_at.popleft()
             replicas = self._known.segments_of(name)
-            if replicas is not None and name in self._probed:
-                self._probed[name].look_at_segments(replicas)
+            probed, key = self._probed.get(name), ProbeKey(name, RECALL)
+            if replicas is None or probed is None:
+                continue
+            if probed.look_at_segments(replicas) and key in self._schedule:
+                self._post(key, probed)
 
     def _pause_seconds(self) -> float:
         """How long nothing is to be done, at most until collections are looked for again."""
@@ -220,22 +233,27 @@ class Prober:
             for given in granted:
                 self._budget.never_was(given)
             canary.skipped(permit)
-            self._post_canary(canary)
-            return
+            targets = ()
+            break
         if targets:
+            self._canary_began = True
             runs.create_task(self._run_canary(canary, targets, granted), name=f"canary {self._cluster}")
+        else:
+            self._post_canary(canary)
 
     async def _run_canary(
         self, canary: CanaryRounds, targets: Sequence[ProbeTarget], granted: Sequence[Permit[ProbeKey]]
     ) -> None:
-        costs: dict[str, float] = {}
+        made = Round()
         try:
-            costs = await canary.run(targets)
+            made = await canary.run(targets)
         except Exception:  # the boundary: a bug in one round must not end the probes
             log.exception("probe.broken", qdrant_cluster=self._cluster, collection=CANARY_COLLECTION)
         finally:
             for permit in granted:
-                self._budget.ended(permit, costs.get(permit.peer))
+                self._budget.ended(permit, made.cost_seconds.get(permit.peer))
+        if made.asked_to_rest:
+            self._budget.rest(CANARY_KEY, made.rest_seconds, self._clock.monotonic())
         self._post_canary(canary)
         for target in targets:
             self._post_peer(target)
@@ -260,6 +278,8 @@ class Prober:
             ran = await probed.run(key.probe, target.lanes, target.version, state)
             cost = ran.cost_seconds
             self._note(key, target, ran)
+        except ClosedLanesError:  # the peer was dropped, or has another door now: nothing was learnt
+            log.debug("probe.dropped", qdrant_cluster=self._cluster, peer=target.label)
         except Exception:  # the boundary: a bug in one run must not end the others
             log.exception("probe.broken", qdrant_cluster=self._cluster, collection=key.collection)
         finally:

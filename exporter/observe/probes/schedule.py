@@ -45,7 +45,8 @@ class Schedule(Generic[K]):
     This is what keeps out coordinated omission: a moment is set by the one before it and the
     interval, never by the end of the probe. A server that stalls meets the next probes on time, each
     on a connection of its own, and the wait of each is measured; a closed loop would send one,
-    wait with it, and count one slow answer where users had hundreds.
+    wait with it, and count one slow answer where users had hundreds. What the ceiling on concurrent
+    searches keeps from going meanwhile is counted as skipped: that much a long stall is understated.
 
     Beats start spread over the interval by a hash of the key, so that a thousand probes of a minute
     are seventeen a second. After a stall of ours the moments that passed are not made up for: the

@@ -12,7 +12,7 @@ from exporter.observe.probes.asking import Asking
 from exporter.observe.probes.pool import Pool, Query, WrittenPool, points_that_fit
 from exporter.observe.probes.reasons import Failure, Skip, reason_of
 from exporter.observe.sources.telemetry import VectorSeen
-from exporter.qdrant.lanes import Lanes, Timed
+from exporter.qdrant.lanes import ClosedLanesError, Lanes, Timed
 from exporter.qdrant.search import (
     QUERY_ENDPOINT,
     SCROLL_ENDPOINT,
@@ -114,6 +114,12 @@ class Searcher:
                 return query
         return None
 
+    def forget(self) -> None:
+        """Forget stored vectors and exact answers: the collection is another one now."""
+        self._truths.clear()
+        if isinstance(self.pool, Pool):
+            self.pool.clear()
+
     async def replenish(self, lanes: Lanes, version: Version | None) -> Found | None:
         """Fetch stored vectors where the pool wants some; None where it does not, or a person wrote it."""
         vectors = self.asking.vectors
@@ -182,6 +188,8 @@ class Searcher:
             request, endpoint=endpoint, deadline_seconds=self.asking.settings.deadline_seconds
         )
         if timed.failure is not None:
+            if lanes.closed:
+                raise ClosedLanesError
             return Found(timed, failure=timed.failure)
         try:
             return Found(timed, read_points(timed.body, endpoint))
@@ -195,9 +203,8 @@ def without(own_id: PointId | None, points: Sequence[FoundPoint]) -> tuple[Found
 
 
 def _key(query: Query, k: int) -> Hashable:
-    """Tell queries apart without holding on to a stored vector: its point's id stands for it."""
-    what = query.vector if query.own_id is None else query.own_id
-    return (query.using, what, query.filter, k)
+    """Tell queries apart without holding on to a vector: its point's id and its hash stand for it."""
+    return (query.using, query.own_id, hash(query.vector), query.filter, k)
 
 
 def truth_of(points: Sequence[FoundPoint]) -> Truth:

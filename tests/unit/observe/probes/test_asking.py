@@ -115,20 +115,17 @@ def test_the_server_gives_up_with_us_or_earlier_where_strict_mode_wants_it(
     assert asking(deadline_seconds=5.0, strict=strict).timeout_seconds == seconds
 
 
-@pytest.mark.parametrize(
-    ("tokens_a_minute", "requests", "shortest"),
-    [(None, 1, 0.0), (600, 1, 1.0), (600, 2, 2.0), (5, 1, 120.0), (5, 2, 240.0)],
-)
-def test_of_a_rate_limit_a_tenth_is_ours(tokens_a_minute: int | None, requests: int, shortest: float) -> None:
-    """The rest is for the collection's users: so a recall of two requests comes half as often."""
+@pytest.mark.parametrize(("tokens_a_minute", "shortest"), [(None, 0.0), (600, 3.0), (5, 360.0)])
+def test_of_a_rate_limit_a_tenth_is_ours(tokens_a_minute: int | None, shortest: float) -> None:
+    """The rest is for the collection's users: a search and the two requests of a recall share ours."""
     one = asking(strict=StrictMode(enabled=True, read_rate_limit=tokens_a_minute))
 
-    assert one.shortest_interval_seconds(requests) == shortest
+    assert one.shortest_interval_seconds == shortest
 
 
 @pytest.mark.parametrize(
     ("tokens_a_minute", "search_seconds", "recall_seconds"),
-    [(None, 30.0, 90.0), (600, 30.0, 90.0), (20, 30.0, 90.0), (10, 60.0, 120.0), (5, 120.0, 240.0)],
+    [(None, 30.0, 90.0), (600, 30.0, 90.0), (40, 45.0, 90.0), (10, 180.0, 180.0), (5, 360.0, 360.0)],
 )
 def test_a_probe_comes_as_configured_or_as_seldom_as_the_rate_limit_wants(
     tokens_a_minute: int | None, search_seconds: float, recall_seconds: float
@@ -213,5 +210,5 @@ def test_strict_mode_that_is_off_limits_nothing() -> None:
     """Telemetry then tells none."""
     one = asking(strict=None, limit=1_000, hnsw_ef=1_000, deadline_seconds=60.0)
 
-    assert (one.limit, one.timeout_seconds, one.shortest_interval_seconds(1)) == (1_000, 60.0, 0.0)
+    assert (one.limit, one.timeout_seconds, one.shortest_interval_seconds) == (1_000, 60.0, 0.0)
     assert one.why_not_compare(1.0, None) is None

@@ -723,8 +723,8 @@ async def test_a_silent_peer_is_at_fault_itself_and_the_round_ends_in_time(
         timed | {Phase.WRITE: timed[Phase.WRITE] + (label != "b")}
         for label, timed in zip("abc", before, strict=True)
     ]
-    # the looks before the write, those after it, those after the deletion
-    assert took_seconds < 3.5 * SHORT_SECONDS
+    # the looks before the write, those after it, those after the deletion; for two points, then one
+    assert took_seconds < 2 * 3.5 * SHORT_SECONDS
 
 
 async def test_a_peer_that_died_is_unreachable_at_once_and_at_fault(three: Played, lanes_to: LanesTo) -> None:
@@ -879,7 +879,7 @@ async def test_more_peers_than_points_at_once_all_get_their_turn(lanes_to: Lanes
 
     assert most == POINTS_AT_ONCE
     assert rounds.failures() == {}
-    assert all(rounds.timed(label) == dict.fromkeys(TIMED, 1) for label in "abcdef")
+    assert all(rounds.timed(label) == dict.fromkeys(TIMED, 1) for label in "abcdef"[: 2 * POINTS_AT_ONCE])
 
 
 # Which peers a round goes through
@@ -966,9 +966,9 @@ async def test_a_cluster_of_one_peer_has_no_keys(lone: Played, lanes_to: LanesTo
     known = Told(target_of(lanes_to(lone.urls[0]), "a", peer_id=7), listed=frozenset({7}))
     rounds = rounds_of(known)
 
-    costs = await rounds.run(rounds.targets())
+    made = await rounds.run(rounds.targets())
 
-    assert costs.keys() == {"a"}
+    assert made.cost_seconds.keys() == {"a"}
     assert lone.shards.keys() == {None}
 
 
@@ -990,4 +990,4 @@ async def test_a_round_that_is_due_while_one_is_under_way_is_skipped(lone: Playe
         for reading in rounds.readings(60.0)
         if reading.spec.name == "qdrantx_probes_skipped_total"
     }
-    assert skipped == {Skip.BUDGET: 0, Skip.CONCURRENCY: 1, Skip.LATE: 0}
+    assert skipped == {Skip.BUDGET: 0, Skip.CONCURRENCY: 1, Skip.BACKOFF: 0, Skip.LATE: 0}

@@ -32,6 +32,11 @@ def scheduled(wanted: Mapping[str, float], now: float = START) -> Schedule[str]:
     return schedule
 
 
+def stretch(schedule: Schedule[str], wanted: Mapping[str, float], factor: float, now: float) -> None:
+    """Bring all intervals to so many times what is wanted."""
+    schedule.keep({key: interval * factor for key, interval in wanted.items()}, now)
+
+
 def first_due(key: str, interval: float) -> float:
     """Return when a key scheduled at START is due first."""
     due = scheduled({key: interval}).next_due_seconds()
@@ -147,9 +152,9 @@ def test_intervals_stretch_from_the_next_beat_on() -> None:
     schedule = scheduled({"docs": 60.0})
     first = first_due("docs", 60.0)
 
-    schedule.stretch(1.2, START)
+    schedule.keep({"docs": 72.0}, START)
     stretched = [now for now, _ in starts_until(schedule, first + 200.0)]
-    schedule.stretch(1.1, first + 200.0)
+    schedule.keep({"docs": 66.0}, first + 200.0)
     relaxed = [now for now, _ in starts_until(schedule, first + 350.0)]
 
     assert stretched == pytest.approx([first, first + 72.0, first + 144.0])
@@ -162,7 +167,7 @@ def test_a_jump_of_the_factor_does_not_leave_all_beats_together() -> None:
     schedule = scheduled(wanted)
     list(starts_until(schedule, START + 300.0))
 
-    schedule.stretch(12.0, START + 300.0)
+    stretch(schedule, wanted, 12.0, START + 300.0)
     starts = [now for now, _ in starts_until(schedule, START + 300.0 + 2 * 720.0)]
     second = [now for now in starts if now >= START + 300.0 + 720.0]
     tenths = Counter(int((now - START - 1_020.0) // 72.0) for now in second)
@@ -171,46 +176,208 @@ def test_a_jump_of_the_factor_does_not_leave_all_beats_together() -> None:
     assert max(tenths.values()) <= 100
 
 
-@pytest.mark.parametrize(
-    ("factor", "in_force"), [(1.0, 60.0), (0.2, 60.0), (0.0, 60.0), (1.5, 90.0), (3.0, 180.0)]
-)
-def test_the_interval_in_force_is_never_shorter_than_wanted(factor: float, in_force: float) -> None:
-    """Stretching makes longer only: what is wanted may be all that a collection's rate limit leaves us."""
-    schedule: Schedule[str] = Schedule()
-    schedule.stretch(factor, START)
-    schedule.keep({"docs": 60.0}, START)
+@pytest.mark.parametrize("rises", [80.0, 100.0, 240.0, 700.0])
+@pytest.mark.parametrize("late", [1.0, 30.0, 59.0])
+def test_where_an_interval_rises_a_beat_is_put_off_once(rises: float, late: float) -> None:
+    """To its place in the new interval from now on, or what came together before would come so again."""
+    schedule = scheduled({"docs": 60.0})
+    began = first_due("docs", 60.0)
+    schedule.due(began)
+    now = began + late
+    put_off = max(began + 60.0, now + first_due("docs", rises) - START)
 
-    starts = [now for now, _ in starts_until(schedule, START + 5 * in_force)]
+    schedule.keep({"docs": rises}, now)
+    once = schedule.next_due_seconds()
+    schedule.keep({"docs": 10 * rises}, now + 0.5)
+    twice = schedule.next_due_seconds()
+    schedule.keep({"docs": rises}, now + 0.5)
+    starts = [at for at, _ in starts_until(schedule, put_off + 1.5 * rises)]
 
-    assert in_force == schedule.interval_seconds("docs")
-    assert starts[0] <= START + in_force
-    assert [in_force] * (len(starts) - 1) == pytest.approx(
+    assert once == pytest.approx(put_off)
+    assert once == twice
+    assert starts == pytest.approx([put_off, put_off + rises])
+
+
+def test_a_beat_is_put_off_again_after_it_came() -> None:
+    """Once a beat: costs may go on rising."""
+    schedule = scheduled({"docs": 60.0})
+    now = first_due("docs", 60.0)
+    for interval in (100.0, 200.0, 400.0):
+        schedule.due(now)
+        put_off = max(schedule.next_due_seconds() or 0.0, now + first_due("docs", interval) - START)
+        schedule.keep({"docs": interval}, now)
+
+        assert schedule.next_due_seconds() == pytest.approx(put_off)
+        now = put_off + ROUNDING
+
+
+@some
+@given(seconds)
+def test_the_interval_in_force_is_the_one_that_was_asked_for(interval: float) -> None:
+    """From the first start on, and the first comes within one."""
+    schedule = scheduled({"docs": interval})
+
+    starts = [now for now, _ in starts_until(schedule, START + 5 * interval)]
+
+    assert interval == schedule.interval_seconds("docs")
+    assert starts[0] <= START + interval
+    assert [interval] * (len(starts) - 1) == pytest.approx(
         [after - before for before, after in pairwise(starts)]
     )
 
 
 @some
-@given(intervals, seconds)
-def test_all_intervals_stretch_by_the_same_factor(wanted: dict[str, float], factor: float) -> None:
-    """No collection pays for another."""
-    schedule = scheduled(wanted)
-    schedule.stretch(factor, START)
+@given(st.dictionaries(names, st.tuples(seconds, seconds), min_size=1, max_size=8), st.floats(0.0, 10_000.0))
+def test_each_interval_changes_as_if_it_were_alone(
+    changes: dict[str, tuple[float, float]], later: float
+) -> None:
+    """No collection pays for another: one that is stretched moves no beat but its own."""
+    together = scheduled({key: before for key, (before, _) in changes.items()})
+    starts_until(together, START + later)
+    together.keep({key: after for key, (_, after) in changes.items()}, START + later)
+    started = starts_until(together, START + later + 3_600.0)
 
-    assert {key: interval * factor for key, interval in wanted.items()} == {
-        key: schedule.interval_seconds(key) for key in wanted
-    }
+    for key, (before, after) in changes.items():
+        alone = scheduled({key: before})
+        starts_until(alone, START + later)
+        alone.keep({key: after}, START + later)
+        assert after == together.interval_seconds(key)
+        assert starts_until(alone, START + later + 3_600.0) == [one for one in started if one[1].key == key]
 
 
-def test_another_interval_holds_from_the_next_beat_on() -> None:
-    """A change of strict mode neither makes up nor skips a beat that is set."""
-    schedule = scheduled({"docs": 60.0})
-    first = first_due("docs", 60.0)
+@some
+@given(seconds, st.floats(0.801, 1.249), st.floats(0.0, 1.0))
+def test_a_small_change_of_an_interval_holds_from_the_next_beat_on(
+    interval: float, change: float, share: float
+) -> None:
+    """It neither makes up nor skips a beat that is set."""
+    schedule = scheduled({"docs": interval})
+    first = first_due("docs", interval)
+    changed = interval * change
+
+    schedule.keep({"docs": changed}, START + share * (first - START))
+
+    assert [first, first + changed, first + 2 * changed] == pytest.approx(
+        [now for now, _ in starts_until(schedule, first + 2.5 * changed)]
+    )
+
+
+def test_another_interval_is_followed_at_once_where_it_is_much_shorter() -> None:
+    """A change of strict mode does not wait for what is left of the old interval."""
+    schedule = scheduled({"docs": 3_600.0})
+    first = START + 1.0 + first_due("docs", 10.0) - START
 
     schedule.keep({"docs": 10.0}, START + 1.0)
 
     assert [first, first + 10.0, first + 20.0] == pytest.approx(
         [now for now, _ in starts_until(schedule, first + 25.0)]
     )
+
+
+# Trying again: a probe that found its place taken
+
+
+@some
+@given(seconds, st.floats(0.0, 0.999))
+def test_a_probe_that_found_its_place_taken_comes_again_soon_and_keeps_to_that_beat(
+    interval: float, late: float
+) -> None:
+    """After a tenth of its interval, or at its beat where that is sooner; it is told that it comes again."""
+    schedule = scheduled({"docs": interval})
+    beat = first_due("docs", interval)
+    now = beat + late * interval
+    assert schedule.due(now) == [Due("docs", 0)]
+
+    schedule.try_again("docs", now)
+    again = min(beat + interval, now + 0.1 * interval)
+    starts = starts_until(schedule, again + 2.5 * interval)
+
+    assert [at for at, _ in starts] == pytest.approx([again, again + interval, again + 2 * interval])
+    assert [due for _, due in starts] == [Due("docs", 0, again=True), Due("docs", 0), Due("docs", 0)]
+
+
+@some
+@given(intervals, st.lists(st.booleans(), max_size=60))
+def test_who_tries_again_moves_no_beat_of_another_and_comes_no_two_times_for_one(
+    wanted: dict[str, float], taken: list[bool]
+) -> None:
+    """Those that found a place keep their beat, whoever did not."""
+    schedule = scheduled(wanted)
+    expected = {key: (first_due(key, interval), False) for key, interval in wanted.items()}
+    for place, is_taken in enumerate(taken):
+        now = schedule.next_due_seconds()
+        assert now is not None
+        for due in schedule.due(now):
+            at, again = expected[due.key]
+            assert now == pytest.approx(at, abs=ROUNDING)
+            assert due == Due(due.key, 0, again)
+            interval = wanted[due.key]
+            tries = is_taken and len(due.key) % 2 == place % 2
+            if tries:
+                schedule.try_again(due.key, now)
+            expected[due.key] = (now + interval * (0.1 if tries else 1.0), tries)
+
+
+@some
+@given(seconds, st.floats(0.01, 100.0))
+def test_one_that_comes_again_follows_its_interval_like_any_other(interval: float, factor: float) -> None:
+    """A large rise puts it off, a fall draws it in no more than it is, and it is still told."""
+    schedule = scheduled({"docs": interval})
+    now = first_due("docs", interval)
+    schedule.due(now)
+    schedule.try_again("docs", now)
+    again = now + 0.1 * interval
+    place = now + first_due("docs", interval * factor) - START
+
+    stretch(schedule, {"docs": interval}, factor, now)
+    moved = schedule.next_due_seconds()
+
+    assert moved is not None
+    if factor < 0.799:
+        assert moved == pytest.approx(min(again, max(place, now + factor * interval)))
+    elif factor > 1.251:
+        assert moved == pytest.approx(max(again, place))
+    assert [due.again for due in schedule.due(moved)] == [True]
+
+
+def test_a_probe_that_never_finds_a_place_comes_ten_times_an_interval_and_leaves_nothing_behind() -> None:
+    """A budget may be spent for hours."""
+    schedule = scheduled({"docs": 60.0, "wiki": 60.0})
+    counts: Counter[str] = Counter()
+    sizes = []
+    for minute in range(1, 201):
+        while (now := schedule.next_due_seconds() or START) <= START + 60.0 * minute:
+            for due in schedule.due(now):
+                counts[due.key] += 1
+                if due.key == "docs":
+                    schedule.try_again("docs", now)
+        sizes.append(len(pickle.dumps(schedule)))
+
+    assert counts["docs"] == pytest.approx(2_000, abs=11)
+    assert counts["wiki"] == 200
+    assert sizes[-1] < 1.1 * max(sizes[10:20])
+
+
+@some
+@given(intervals, st.floats(0.0, 1_000.0))
+def test_a_probe_that_was_to_come_again_and_was_dropped_does_not(
+    wanted: dict[str, float], away: float
+) -> None:
+    """And where it comes back it is a new one."""
+    schedule = scheduled(wanted)
+    key, interval = min(wanted.items())
+    now = first_due(key, interval)
+    schedule.due(now)
+    schedule.try_again(key, now)
+
+    schedule.keep({}, now)
+    nothing = schedule.due(now + away)
+    schedule.keep({key: interval}, now + away)
+    starts = starts_until(schedule, now + away + interval)
+
+    assert nothing == []
+    assert starts
+    assert not any(due.again for _, due in starts)
 
 
 @some
@@ -281,7 +448,7 @@ def test_a_probe_keeps_its_place_in_the_interval_over_restarts() -> None:
     assert places[0] == [(pytest.approx(place), key) for place, key in places[1]]
 
 
-# Drawing in: what the schedule does where the factor falls
+# Drawing in: what the schedule does where all intervals fall by one factor
 
 minutes = st.dictionaries(names, st.floats(30.0, 600.0), min_size=1, max_size=8)
 high_factors = st.floats(2.0, 100.0)
@@ -291,10 +458,7 @@ cycles = st.floats(0.0, 3.0)  # of the longest interval in force, how many pass 
 
 def stretched(wanted: Mapping[str, float], factor: float) -> Schedule[str]:
     """Return a schedule of these keys whose intervals were this long from its start."""
-    schedule: Schedule[str] = Schedule()
-    schedule.stretch(factor, START)
-    schedule.keep(wanted, START)
-    return schedule
+    return scheduled({key: interval * factor for key, interval in wanted.items()})
 
 
 def last_starts(schedule: Schedule[str], end: float) -> dict[str, float]:
@@ -321,7 +485,7 @@ def test_where_the_factor_falls_a_beat_is_drawn_in(late: float) -> None:
     schedule.due(began)
     place = first_due("docs", 60.0) - START
 
-    schedule.stretch(1.0, began + late)
+    schedule.keep({"docs": 60.0}, began + late)
     starts = [now for now, _ in starts_until(schedule, began + 700.0)]
 
     drawn_in = min(began + 600.0, max(began + late + place, began + 60.0))
@@ -339,7 +503,7 @@ def test_after_a_fall_nothing_waits_out_a_beat_of_the_long_intervals(
     before = last_starts(schedule, falls_at)
     last_starts(undisturbed, falls_at)
 
-    schedule.stretch(high * fall, falls_at)
+    stretch(schedule, wanted, high * fall, falls_at)
     news = {key: schedule.interval_seconds(key) for key in wanted}
     after = next_starts(schedule, falls_at + max(news.values()) + ROUNDING)
     unless = next_starts(undisturbed, falls_at + max(wanted.values()) * high + ROUNDING)
@@ -364,7 +528,7 @@ def test_whatever_the_factor_does_each_start_is_an_interval_in_force_from_the_on
     longest: dict[str, float] = {}
     now = START
     for factor, step in played:
-        schedule.stretch(factor, now)
+        stretch(schedule, wanted, factor, now)
         in_force = {key: schedule.interval_seconds(key) for key in wanted}
         shortest |= {key: min(seconds, in_force[key]) for key, seconds in shortest.items()}
         longest |= {key: max(seconds, in_force[key]) for key, seconds in longest.items()}
@@ -393,7 +557,7 @@ def test_what_is_drawn_in_comes_spread_over_the_new_interval(
     falls_at = START + cycle * high * 60.0
     before = last_starts(schedule, falls_at)
 
-    schedule.stretch(low, falls_at)
+    stretch(schedule, wanted, low, falls_at)
     interval = schedule.interval_seconds("collection-0")
     starts = starts_until(schedule, falls_at + 2.5 * interval)
 
@@ -405,7 +569,7 @@ def test_what_is_drawn_in_comes_spread_over_the_new_interval(
 
 
 @some
-@given(minutes, st.floats(1.25, 100.0), st.lists(st.floats(0.801, 1.0), max_size=20), cycles)
+@given(minutes, st.floats(1.25, 100.0), st.lists(st.floats(0.801, 1.249), max_size=20), cycles)
 def test_a_factor_that_wobbles_within_a_fifth_moves_no_beat_that_is_set(
     wanted: dict[str, float], high: float, wobbles: list[float], cycle: float
 ) -> None:
@@ -416,7 +580,7 @@ def test_a_factor_that_wobbles_within_a_fifth_moves_no_beat_that_is_set(
     starts_until(undisturbed, now)
 
     for wobble in (*wobbles, 1.0):
-        schedule.stretch(high * wobble, now)
+        stretch(schedule, wanted, high * wobble, now)
 
     end = now + 2 * high * max(wanted.values())
     assert starts_until(undisturbed, end) == starts_until(schedule, end)
@@ -432,7 +596,7 @@ def test_while_the_factor_wobbles_each_beat_comes_when_it_was_set_for(
     expected = {key: first_due(key, 10.0 * interval) for key, interval in wanted.items()}
     now = START
     for factor, step in played:
-        schedule.stretch(factor, now)
+        stretch(schedule, wanted, factor, now)
         now += step
         for at, due in starts_until(schedule, now):
             assert at == pytest.approx(expected[due.key], abs=ROUNDING)
@@ -449,7 +613,7 @@ def test_a_slow_decline_is_drawn_in_once_it_has_come_far_enough() -> None:
     factor, now = 100.0, began
     while factor > 1.0:
         factor, now = factor * 0.98, now + 1.0
-        schedule.stretch(factor, now)
+        stretch(schedule, {"docs": 60.0}, factor, now)
     due_seconds = schedule.next_due_seconds()
 
     assert due_seconds is not None
@@ -460,7 +624,7 @@ def test_a_key_that_never_went_is_drawn_in_too() -> None:
     """It came while intervals were long, and has no beat before that would hold it back."""
     schedule = stretched({"docs": 60.0}, 100.0)
 
-    schedule.stretch(1.0, START + 1.0)
+    schedule.keep({"docs": 60.0}, START + 1.0)
 
     assert pytest.approx(first_due("docs", 60.0) + 1.0) == schedule.next_due_seconds()
 
@@ -474,7 +638,7 @@ def test_a_factor_that_rises_and_falls_ten_thousand_times_leaves_nothing_behind(
     sizes = []
     now = START
     for turn in range(10_000):
-        schedule.stretch(1.0 + 999.0 * (turn % 2 == 0), now)
+        stretch(schedule, wanted, 1.0 + 999.0 * (turn % 2 == 0), now)
         now += 7.0
         for at, due in starts_until(schedule, now):
             assert at - went.get(due.key, -math.inf) >= 60.0 - ROUNDING
