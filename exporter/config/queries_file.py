@@ -62,6 +62,8 @@ class QueriesFile:
 def read_queries_file(path: Path) -> QueriesFile:
     """Read a file of queries. Raises ValueError naming its first wrong lines and what to write."""
     try:
+        if path.is_fifo() or path.is_socket():  # would be waited for, perhaps for ever
+            raise ValueError(f"{path} is no regular file; write the path of one")
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
@@ -77,13 +79,15 @@ def read_queries_file(path: Path) -> QueriesFile:
             queries.append(_query(line))
         except ValueError as error:
             problems.append(f"line {number}: {error}")
+        if len(problems) > MAX_PROBLEMS:
+            break
+        if len(queries) > MAX_QUERIES:
+            raise ValueError(f"{path} has more than {MAX_QUERIES} queries; keep at most so many")
     if problems:
-        more = f"; and {len(problems) - MAX_PROBLEMS} more lines" if len(problems) > MAX_PROBLEMS else ""
+        more = "; and more lines" if len(problems) > MAX_PROBLEMS else ""
         raise ValueError(f"{path}: {'; '.join(problems[:MAX_PROBLEMS])}{more}")
     if not queries:
         raise ValueError(f'{path} has no query; write lines such as {{"vector": [0.1, 0.2]}} or {{"id": 7}}')
-    if len(queries) > MAX_QUERIES:
-        raise ValueError(f"{path} has {len(queries)} queries; keep at most {MAX_QUERIES}")
     return QueriesFile(path, tuple(queries))
 
 

@@ -15,9 +15,11 @@ CANARY_COLLECTION = "_qdrantx_canary"
 PATH = f"/collections/{CANARY_COLLECTION}"
 ENDPOINT = "/collections/{collection}"
 
-# As small as a vector may be and still not be one number.
+# As small as a vector may be and still not be one number. Its name is the mark of our own collection: a
+# collection without it, under this name or behind an alias of it, is somebody else's and never touched.
 VECTOR = (1.0, 0.0, 0.0, 0.0)
-VECTORS = {"size": len(VECTOR), "distance": "Dot"}
+VECTOR_NAME = "qdrantx_canary"
+VECTORS = {VECTOR_NAME: {"size": len(VECTOR), "distance": "Dot"}}
 # A megabyte of log in place of the usual 32, and one segment: it holds a point or two at a time. No strict
 # mode, whatever the server's default: left-overs are found by payload without an index.
 SETTINGS = {
@@ -96,7 +98,7 @@ def delete_key(key: str | int) -> Asked:
 
 def upsert(point_id: str, payload: dict[str, Any], key: str | None) -> Asked:
     """Write a point; the answer comes once it is accepted, which is not yet applied."""
-    body = {"points": [{"id": point_id, "vector": VECTOR, "payload": payload}]}
+    body = {"points": [{"id": point_id, "vector": {VECTOR_NAME: VECTOR}, "payload": payload}]}
     return _writing("PUT", "/points?wait=false", _in(key, body))
 
 
@@ -119,7 +121,7 @@ def retrieve(point_id: str, key: str | None) -> Asked:
 
 def search(point_id: str, key: str | None) -> Asked:
     """Search for a point by its vector, among itself only."""
-    body = {"query": VECTOR, "limit": 1, "filter": {"must": [{"has_id": [point_id]}]}}
+    body = {"query": VECTOR, "using": VECTOR_NAME, "limit": 1, "filter": {"must": [{"has_id": [point_id]}]}}
     return _reading("/points/query", _in(key, body))
 
 
@@ -145,8 +147,7 @@ def saw_counted(body: bytes) -> bool:
 
 def is_ours(body: bytes) -> bool:
     """Whether the answer to `describe` shows a collection as `create` makes it. Raises BadPayload."""
-    told = result(body, CollectionInfo, ENDPOINT).config.params.vectors or {}
-    return {name: told.get(name) for name in VECTORS} == VECTORS
+    return set(result(body, CollectionInfo, ENDPOINT).config.params.vectors or ()) == {VECTOR_NAME}
 
 
 def has_custom_sharding(body: bytes) -> bool:

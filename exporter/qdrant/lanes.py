@@ -22,8 +22,8 @@ from exporter.qdrant.wire import Wire
 WARM_UP = Request("/")
 # The first may find its connection closed, and be answered over one that closes after it.
 WARM_UPS = 2
-# Ids and scores of a thousand points are 100 KB; a sample of vectors is the largest answer.
-ANSWER_LIMIT_BYTES = 64 << 20
+# Ids and scores of a thousand points, the most that is asked for, are 100 KB.
+ANSWER_LIMIT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +60,19 @@ class Lanes:
         self._costs = CostBook()
         self._closed = False
 
-    async def call(self, request: Request, *, endpoint: str, deadline_seconds: float) -> Timed:
+    async def call(
+        self,
+        request: Request,
+        *,
+        endpoint: str,
+        deadline_seconds: float,
+        limit_bytes: int = ANSWER_LIMIT_BYTES,
+    ) -> Timed:
         """Send a request and return how it went; raises CancelledError only.
 
         `endpoint` is the template of its path, never with a name in it. The
-        deadline holds for the warm-up and for the request, each by itself.
+        deadline holds for the warm-up and for the request, each by itself; a longer answer than
+        `limit_bytes` is a BadPayload.
         """
         lane = self._idle.pop() if self._idle else self._new_lane()
         try:
@@ -73,14 +81,12 @@ class Lanes:
             for _ in range(WARM_UPS):
                 if self._clock.monotonic() - lane.used_at_seconds <= KEEPALIVE_SECONDS / 2:
                     break
-                warmed = await self._send(
-                    lane, WARM_UP, endpoint=WARM_UP.path, deadline_seconds=deadline_seconds
-                )
+                warmed = await self._send(lane, WARM_UP, WARM_UP.path, deadline_seconds, ANSWER_LIMIT_BYTES)
                 if isinstance(warmed.failure, SourceTimeout | SourceUnreachable):
                     return warmed
                 if warmed.failure is not None:
                     break  # any answer will do, a refusal too: the connection is open
-            return await self._send(lane, request, endpoint=endpoint, deadline_seconds=deadline_seconds)
+            return await self._send(lane, request, endpoint, deadline_seconds, limit_bytes)
         finally:
             if not self._closed:
                 self._idle.append(lane)
@@ -108,7 +114,9 @@ class Lanes:
         self._all.append(lane)
         return lane
 
-    async def _send(self, lane: _Lane, request: Request, *, endpoint: str, deadline_seconds: float) -> Timed:
+    async def _send(
+        self, lane: _Lane, request: Request, endpoint: str, deadline_seconds: float, limit_bytes: int
+    ) -> Timed:
         self._costs.open(endpoint)
         progress, failure, body = Progress(), None, b""
         lane.used_at_seconds = float("-inf")  # until it is known to be open, also where this is cancelled
@@ -120,7 +128,7 @@ class Lanes:
                 progress,
                 endpoint=endpoint,
                 deadline_seconds=deadline_seconds,
-                limit_bytes=ANSWER_LIMIT_BYTES,
+                limit_bytes=limit_bytes,
             )
         except SourceError as error:
             failure = error

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import Meta, Raw
 
 from exporter.qdrant.answers import decode
 from exporter.qdrant.connection import Request
@@ -21,7 +21,8 @@ from exporter.qdrant.payloads import NOTHING, Payload
 QUERY_ENDPOINT = "/collections/{collection}/points/query"
 SCROLL_ENDPOINT = "/collections/{collection}/points/scroll"
 
-PointId = int | str
+# Numbers, and UUIDs of 36 characters.
+PointId = int | Annotated[str, Meta(max_length=36)]
 
 
 class FoundPoint(Payload, frozen=True):
@@ -38,10 +39,10 @@ class FoundPoints(Payload, frozen=True):
 
 
 class QueryAnswer(Payload, frozen=True):
-    """`time`: seconds that the server says it took."""
+    """`time`: seconds that the server says it took; more than a day is none of its answers."""
 
     result: FoundPoints
-    time: float
+    time: Annotated[float, Meta(ge=0, le=86_400)]
 
 
 def points_request(

@@ -17,7 +17,7 @@ from exporter.config.secret import Secret
 from exporter.config.settings import Settings
 from exporter.observe.probes.canary import Canary
 from exporter.observe.probes.canary_collection import NOT_OURS, CanaryPeer
-from exporter.qdrant.canary import CANARY_COLLECTION, PATH
+from exporter.qdrant.canary import CANARY_COLLECTION, PATH, VECTORS
 from exporter.qdrant.door import Door
 from exporter.qdrant.lanes import Lanes
 from tests.kit.daemons import run_command
@@ -140,7 +140,7 @@ async def test_a_wrong_key_is_told_with_what_is_needed_and_never_shown() -> None
 
 async def test_a_key_that_may_only_read_cannot_delete() -> None:
     """It sees the collection, and the deletion is 403."""
-    ours = {"result": {"config": {"params": {"vectors": {"size": 4, "distance": "Dot"}}}}}
+    ours = {"result": {"config": {"params": {"vectors": VECTORS}}}}
     refusal = {"status": {"error": "Forbidden: Global manage access is required"}, "time": 0.0}
     said = iter([Reply(200, json.dumps(ours).encode(), JSON), Reply(403, json.dumps(refusal).encode(), JSON)])
     root = Reply(200, b"{}", JSON)

@@ -22,9 +22,10 @@ FIRST_COST_SECONDS = 0.001
 # What a peer's account may hold: the budget of so long. A minute is the usual interval, so probes that
 # happen to come together still go, and no burst is longer than a minute's share.
 ACCOUNT_SECONDS = 60.0
-# Of a peer's income, what pays for a run that was dearer than a full account, until that is made up for:
-# the rest keeps everybody else's probes going meanwhile.
-PAID_OFF_SHARE = 0.5
+# Of a peer's income, what at least pays for a run that was dearer than a full account, until that is made
+# up for: else it would be owed for ever where the others take all that is planned.
+LEAST_PAID_OFF = 0.1
+PAID_OFF_UNPLANNED = 0.5  # before there is a plan, and while all of it fits
 # Intervals are planned to use so much of the budget: at all of it, chance alone would often find the
 # account empty, and a beat would be skipped where a slightly longer interval would have kept it.
 PLANNED_SHARE = 0.9
@@ -46,9 +47,12 @@ class Account:
         self.under_way = 0
         self.exact_under_way = False
 
-    def can_pay(self, cost_seconds: float, now: float) -> bool:
-        """Whether so much may be spent now. What exceeds a full account goes on credit, one at a time."""
-        self._earn(now)
+    def can_pay(self, cost_seconds: float, now: float, paid_off_share: float) -> bool:
+        """Whether so much may be spent now. What exceeds a full account goes on credit, one at a time.
+
+        `paid_off_share` of the income since the last question went to what is owed.
+        """
+        self._earn(now, paid_off_share)
         if cost_seconds > self._full_seconds:
             return self._owed_seconds <= 0.0
         return self._held_seconds >= cost_seconds
@@ -67,10 +71,10 @@ class Account:
         else:
             self._held_seconds = min(self._full_seconds, self._held_seconds + cost_seconds)
 
-    def _earn(self, now: float) -> None:
+    def _earn(self, now: float, paid_off_share: float) -> None:
         income = self._ratio * (now - self._at)
         self._at = now
-        paid_off = min(self._owed_seconds, income * PAID_OFF_SHARE)
+        paid_off = min(self._owed_seconds, income * paid_off_share)
         self._owed_seconds -= paid_off
         self._held_seconds = min(self._full_seconds, self._held_seconds + income - paid_off)
 
@@ -103,8 +107,9 @@ class Budget(Generic[K]):
         self._answers: dict[K, deque[float]] = {}
         self._costs: dict[K, float] = {}  # the lower quartile of these
         self._intervals: Mapping[K, float] = {}
-        self._usual: dict[Hashable, float] = {}  # mean cost by kind
+        self._usual: dict[Hashable, float] = {}  # the lower quartile of costs by kind
         self._accounts: dict[str, Account] = {}
+        self._paid_off_share = PAID_OFF_UNPLANNED
         self._rest_until: dict[K, float] = {}
 
     def keep(self, intervals: Mapping[K, float], peers: Collection[str]) -> None:
@@ -138,8 +143,18 @@ class Budget(Generic[K]):
             if share * sharing > left:
                 break
             left, sharing = left - share, sharing - 1
-        equal = left / max(1, sharing)
+        if not sharing:  # all fits, but for rounding
+            return {}
+        equal = left / sharing
+        self._part_with_the_dear(wanted, equal, peers)
         return {key: share / equal for key, share in wanted.items() if share > equal}
+
+    def _part_with_the_dear(self, wanted: Mapping[K, float], equal: float, peers: int) -> None:
+        """Let what one run on credit cost be paid from what the plan leaves beside all the others."""
+        full = self._ratio * ACCOUNT_SECONDS
+        others = sum(min(share, equal) for key, share in wanted.items() if self.cost_seconds(key) <= full)
+        left_share = 1 - others / (self._ratio * max(1, peers))
+        self._paid_off_share = max(LEAST_PAID_OFF, left_share)
 
     def admit(self, key: K, peer: str, now: float, *, exact: bool) -> Permit[K] | Skip:
         """Give leave for one run, paid for in advance, or say why not."""
@@ -151,7 +166,7 @@ class Budget(Generic[K]):
         if account.under_way >= self._concurrent or (exact and account.exact_under_way):
             return Skip.CONCURRENCY
         cost = self.cost_seconds(key)
-        if not account.can_pay(cost, now):
+        if not account.can_pay(cost, now, self._paid_off_share):
             return Skip.BUDGET
         account.pay(cost)
         account.under_way += 1
@@ -169,7 +184,8 @@ class Budget(Generic[K]):
         answers.append(cost_seconds)
         self._costs[permit.key] = sorted(answers)[(len(answers) - 1) // 4]
         # of the first of its kind the others learn at once, before intervals are looked at again
-        self._usual.setdefault(self._kind_of(permit.key), cost_seconds)
+        kind = self._kind_of(permit.key)
+        self._usual[kind] = min(cost_seconds, self._usual.get(kind, cost_seconds))
 
     def never_was(self, permit: Permit[K]) -> None:
         """Take back a permit that was not used, and what was paid for it."""
@@ -185,4 +201,5 @@ class Budget(Generic[K]):
         known: dict[Hashable, list[float]] = {}
         for key, cost in self._costs.items():
             known.setdefault(self._kind_of(key), []).append(cost)
-        self._usual = {kind: sum(costs) / len(costs) for kind, costs in known.items()}
+        # the lower quartile: one dear collection must not make all that are not known yet look dear
+        self._usual = {kind: sorted(costs)[(len(costs) - 1) // 4] for kind, costs in known.items()}

@@ -34,6 +34,8 @@ LEFT_OVER_SECONDS = 3_600.0
 FIRST_PAUSE_SECONDS = 0.005
 LONGEST_PAUSE_SECONDS = 0.25
 TOO_MANY_REQUESTS = 429
+# For taking the point away where this daemon is stopped in a round: it must not hold the stop up.
+LAST_SECONDS = 1.0
 # Points under way at once: each is looked for three times on every peer, and six requests are within the
 # usual ceiling of eight.
 POINTS_AT_ONCE = 2
@@ -95,23 +97,33 @@ class Canary:
         return made
 
     async def _follow(self, point: _Point, at_once: asyncio.Semaphore) -> None:
-        """Write one point, see it everywhere, delete it, see it gone."""
+        """Follow one point from its writing to its end; where we are stopped meanwhile, delete it first."""
         async with at_once:
-            await self._warm(point)
-            started = self._clock.monotonic()
-            stamp = {"instance": self._instance, "written_at": self._clock.now()}
-            written = await self._send(point, canary.upsert(point.id, stamp, point.writer.key))
-            if written.failure is None:
-                self.book.took(point.writer.label, Phase.WRITE, written.took_seconds)
-                await asyncio.gather(*(self._until(point, (look,), look.phase, started) for look in LOOKS))
-            else:
-                self._failed(point, point.writer, Phase.WRITE, written.failure)
-            deleted_at = self._clock.monotonic()
-            deleted = await self._send(point, canary.delete_point(point.id, point.writer.key))
-            if deleted.failure is not None:
-                self._failed(point, point.writer, Phase.GONE, deleted.failure)
-            elif written.failure is None:
-                await self._until(point, LOOKS, Phase.GONE, deleted_at)
+            try:
+                await self._live(point)
+            except asyncio.CancelledError:
+                gone = canary.delete_point(point.id, point.writer.key)
+                lanes = point.writer.lanes
+                await lanes.call(gone.request, endpoint=gone.endpoint, deadline_seconds=LAST_SECONDS)
+                raise
+
+    async def _live(self, point: _Point) -> None:
+        """Write one point, see it everywhere, delete it, see it gone."""
+        await self._warm(point)
+        started = self._clock.monotonic()
+        stamp = {"instance": self._instance, "written_at": self._clock.now()}
+        written = await self._send(point, canary.upsert(point.id, stamp, point.writer.key))
+        if written.failure is None:
+            self.book.took(point.writer.label, Phase.WRITE, written.took_seconds)
+            await asyncio.gather(*(self._until(point, (look,), look.phase, started) for look in LOOKS))
+        else:
+            self._failed(point, point.writer, Phase.WRITE, written.failure)
+        deleted_at = self._clock.monotonic()
+        deleted = await self._send(point, canary.delete_point(point.id, point.writer.key))
+        if deleted.failure is not None:
+            self._failed(point, point.writer, Phase.GONE, deleted.failure)
+        elif written.failure is None:
+            await self._until(point, LOOKS, Phase.GONE, deleted_at)
 
     async def _warm(self, point: _Point) -> None:
         """Open as many connections as the looks will need, and remove what lies about."""

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from exporter.errors import BadPayload, SourceAuth, SourceError, SourceRefused
+from exporter.logs import get_logger
 from exporter.qdrant import canary
 from exporter.qdrant.canary import CANARY_COLLECTION, Asked
 from exporter.qdrant.lanes import Lanes
+
+log = get_logger()
 
 # Making a key takes a second on three idle peers, for consensus and the shard's start: a loaded cluster
 # may need many.
@@ -85,7 +88,9 @@ class CanaryCollection:
         if described is not None:
             if canary.has_custom_sharding(described) == custom:
                 return
-            await asked(peer, canary.drop())  # made when the cluster was one peer, or was more
+            # made when the cluster was one peer, or was more
+            log.info("canary.collection_dropped", peer=peer.label, custom_sharding=custom)
+            await asked(peer, canary.drop())
         await asked(peer, canary.create(custom_sharding=custom))
 
     async def _make_keys(self, peers: Sequence[CanaryPeer], listed: frozenset[int]) -> None:

@@ -23,7 +23,7 @@ from exporter.observe.probes.canary_rounds import CanaryRounds
 from exporter.observe.probes.known import Known, ProbeTarget
 from exporter.observe.probes.probed import Probed, Ran
 from exporter.observe.probes.reasons import Failure, Skip
-from exporter.observe.probes.schedule import Due, Schedule
+from exporter.observe.probes.schedule import SMALL_CHANGE, Due, Schedule
 from exporter.observe.records import request_readings
 from exporter.qdrant.canary import CANARY_COLLECTION
 from exporter.qdrant.lanes import ClosedLanesError
@@ -34,8 +34,8 @@ log = get_logger()
 FOLLOW_SECONDS = 1.0
 # How often intervals are brought to what probes cost: 10 us a probe, and costs move slowly.
 STRETCH_SECONDS = 5.0
-# Segments of so many collections are looked at in one go, 20 us each: a thousand at once would keep
-# probes that are due waiting, and make what they measure longer.
+# So many collections are looked at, or told of, in one go, 20 to 100 us each: a thousand at once would
+# keep probes that are due waiting.
 LOOKS_AT_ONCE = 50
 LOOK_PAUSE_SECONDS = 0.02
 # A failure of one kind through one peer is told once in so long: a thousand collections share an outage.
@@ -83,6 +83,8 @@ class Prober:
         self._planned_peers: Sequence[str] = ()
         self._stretched_at_seconds = float("-inf")
         self._to_look_at: deque[str] = deque()  # collections whose segments were told anew
+        self._to_post: deque[ProbeKey] = deque()  # probes that are new, or have another interval
+        self._told_intervals: dict[ProbeKey, float] = {}
         self._told: dict[tuple[str, str], float] = {}
         self._canary_began = False
         self._canary: CanaryRounds | None = None
@@ -109,15 +111,16 @@ class Prober:
     def _look_around(self, runs: asyncio.TaskGroup) -> None:
         """Follow what changed, and let go what is due."""
         now = self._clock.monotonic()
+        for due in self._schedule.due(now):  # first: a beat that is moved was not missed
+            self._begin(due, runs, now)
         self._follow(now)
         if now - self._stretched_at_seconds >= STRETCH_SECONDS:
             self._stretch(now)
         if self._canary is not None and not self._canary_began:
             # as soon as it can: what its key may not do is said at the start
             self._begin_canary(self._canary, 0, runs, now)
-        for due in self._schedule.due(now):
-            self._begin(due, runs, now)
         self._look_at_some()
+        self._post_some()
 
     def look_at_segments(self) -> None:
         """Segments were told anew: compare what they served with what we asked, for the likely plan."""
@@ -133,9 +136,15 @@ class Prober:
             if probed.look_at_segments(replicas) and key in self._schedule:
                 self._post(key, probed)
 
+    def _post_some(self) -> None:
+        for _ in range(min(LOOKS_AT_ONCE, len(self._to_post))):
+            key = self._to_post.popleft()
+            if key in self._schedule and key.collection in self._probed:
+                self._post(key, self._probed[key.collection])
+
     def _pause_seconds(self) -> float:
         """How long nothing is to be done, at most until collections are looked for again."""
-        longest = LOOK_PAUSE_SECONDS if self._to_look_at else FOLLOW_SECONDS
+        longest = LOOK_PAUSE_SECONDS if self._to_look_at or self._to_post else FOLLOW_SECONDS
         next_due = self._schedule.next_due_seconds()
         pause = longest if next_due is None else next_due - self._clock.monotonic()
         return max(0.0, min(pause, longest))
@@ -177,6 +186,7 @@ class Prober:
         if (peers, wanted) != (self._planned_peers, self._planned):
             for gone in self._planned.keys() - wanted.keys():
                 self._board.withdraw(self._producer(gone))
+                self._told_intervals.pop(gone, None)
             self._planned_peers, self._planned = peers, wanted
             loads = dict(wanted)
             if self._canary is not None:  # a search goes to one peer, a round to all
@@ -191,6 +201,11 @@ class Prober:
         factors = self._budget.stretches(usable)
         in_force = {key: interval * factors.get(key, 1.0) for key, interval in self._planned.items()}
         self._schedule.keep(in_force, now)
+        for key, interval in in_force.items():
+            told = self._told_intervals.get(key, 0.0)
+            if not SMALL_CHANGE * told <= interval <= told / SMALL_CHANGE:
+                self._told_intervals[key] = interval
+                self._to_post.append(key)
 
     def _begin(self, due: Due[ProbeKey], runs: asyncio.TaskGroup, now: float) -> None:
         """Let one probe go that is due, or note why it does not."""
@@ -247,16 +262,16 @@ class Prober:
         made = Round()
         try:
             made = await canary.run(targets)
+            if made.asked_to_rest:
+                self._budget.rest(CANARY_KEY, made.rest_seconds, self._clock.monotonic())
+            self._post_canary(canary)
+            for target in targets:
+                self._post_peer(target)
         except Exception:  # the boundary: a bug in one round must not end the probes
             log.exception("probe.broken", qdrant_cluster=self._cluster, collection=CANARY_COLLECTION)
         finally:
             for permit in granted:
                 self._budget.ended(permit, made.cost_seconds.get(permit.peer))
-        if made.asked_to_rest:
-            self._budget.rest(CANARY_KEY, made.rest_seconds, self._clock.monotonic())
-        self._post_canary(canary)
-        for target in targets:
-            self._post_peer(target)
 
     def _post_canary(self, canary: CanaryRounds) -> None:
         readings = tuple(canary.readings(self._schedule.interval_seconds(CANARY_KEY)))
@@ -278,15 +293,15 @@ class Prober:
             ran = await probed.run(key.probe, target.lanes, target.version, state)
             cost = ran.cost_seconds
             self._note(key, target, ran)
+            if self._probed.get(key.collection) is probed and key in self._schedule:  # not dropped meanwhile
+                self._post(key, probed)
+            self._post_peer(target)
         except ClosedLanesError:  # the peer was dropped, or has another door now: nothing was learnt
             log.debug("probe.dropped", qdrant_cluster=self._cluster, peer=target.label)
         except Exception:  # the boundary: a bug in one run must not end the others
             log.exception("probe.broken", qdrant_cluster=self._cluster, collection=key.collection)
         finally:
             self._budget.ended(permit, cost)
-        if self._probed.get(key.collection) is probed and key in self._schedule:  # not dropped meanwhile
-            self._post(key, probed)
-        self._post_peer(target)
 
     def _note(self, key: ProbeKey, target: ProbeTarget, ran: Ran) -> None:
         """Take from a run what concerns more than its collection."""

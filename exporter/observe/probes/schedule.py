@@ -97,9 +97,11 @@ class Schedule(Generic[K]):
     def try_again(self, key: K, now: float) -> None:
         """Give a probe that found its place taken another beat, soon: at its own it might always be so."""
         entry = self._entries[key]
-        entry.due_seconds = min(entry.due_seconds, now + TRIED_AGAIN_AFTER * entry.interval_seconds)
-        entry.again = True
-        self._push(key, entry)
+        soon = now + TRIED_AGAIN_AFTER * entry.interval_seconds
+        if soon < entry.due_seconds:
+            entry.due_seconds = soon
+            entry.again = True
+            self._push(key, entry)
 
     def __contains__(self, key: K) -> bool:
         """Whether a probe is scheduled."""

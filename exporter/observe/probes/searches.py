@@ -9,10 +9,10 @@ from typing import NamedTuple
 from exporter.clock import Clock
 from exporter.errors import BadPayload, SourceError, SourceRefused
 from exporter.observe.probes.asking import Asking
-from exporter.observe.probes.pool import Pool, Query, WrittenPool, points_that_fit
+from exporter.observe.probes.pool import Pool, Query, WrittenPool, estimated_bytes, points_that_fit
 from exporter.observe.probes.reasons import Failure, Skip, reason_of
 from exporter.observe.sources.telemetry import VectorSeen
-from exporter.qdrant.lanes import ClosedLanesError, Lanes, Timed
+from exporter.qdrant.lanes import ANSWER_LIMIT_BYTES, ClosedLanesError, Lanes, Timed
 from exporter.qdrant.search import (
     QUERY_ENDPOINT,
     SCROLL_ENDPOINT,
@@ -31,6 +31,9 @@ FIRST_WITH_SAMPLE = Version(1, 11, 0)
 
 # Two scores are one where they differ by the rounding of 32-bit floats, whose steps are 6e-8 of a value.
 TIE_SHARE = 1e-6
+
+# An answer may be so many times as long as its vectors are estimated: multivectors and sparse ones vary.
+LONGER_THAN_ESTIMATED = 16
 
 # Exact answers kept a collection: two vectors' whole pools.
 TRUTHS_KEPT = 32
@@ -131,15 +134,16 @@ class Searcher:
             return None
         limit = self.asking.within_limit(points_that_fit(vectors, wanted, self.pool.limit_bytes))
         sampled = version is None or version >= FIRST_WITH_SAMPLE
+        room = ANSWER_LIMIT_BYTES + limit * sum(map(estimated_bytes, vectors)) * LONGER_THAN_ESTIMATED
         if sampled:
-            found = await self._ask(lanes, "query", sample_body(names, limit))
+            found = await self._ask(lanes, "query", sample_body(names, limit), room)
         else:
-            found = await self._ask(lanes, "scroll", scroll_body(names, limit, self._scrolled_to))
+            found = await self._ask(lanes, "scroll", scroll_body(names, limit, self._scrolled_to), room)
         if found.answer is None:
             return found
         self._scrolled_to = found.answer.result.next_page_offset
         try:
-            self.pool.put(found.answer.result.points, names, self.clock.monotonic())
+            self.pool.put(found.answer.result.points[:limit], names, self.clock.monotonic())
         except BadPayload as error:
             return Found(found.timed, failure=error)
         if not found.answer.result.points:
@@ -181,11 +185,16 @@ class Searcher:
         while len(self._truths) > TRUTHS_KEPT:
             del self._truths[next(iter(self._truths))]  # the oldest
 
-    async def _ask(self, lanes: Lanes, route: str, body: dict[str, object]) -> Found:
+    async def _ask(
+        self, lanes: Lanes, route: str, body: dict[str, object], limit_bytes: int = ANSWER_LIMIT_BYTES
+    ) -> Found:
         request = points_request(self.collection, route, body, timeout_seconds=self.asking.timeout_seconds)
         endpoint = QUERY_ENDPOINT if route == "query" else SCROLL_ENDPOINT
         timed = await lanes.call(
-            request, endpoint=endpoint, deadline_seconds=self.asking.settings.deadline_seconds
+            request,
+            endpoint=endpoint,
+            deadline_seconds=self.asking.settings.deadline_seconds,
+            limit_bytes=limit_bytes,
         )
         if timed.failure is not None:
             if lanes.closed:

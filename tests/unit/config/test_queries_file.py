@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -143,7 +144,7 @@ def test_of_many_wrong_lines_the_first_are_told(tmp_path: Path) -> None:
     wrong = "".join(f"{number},0.5\n" for number in range(MAX_PROBLEMS + 37))
 
     told = "; ".join(f"line {number}: is not JSON" for number in range(1, MAX_PROBLEMS + 1))
-    assert problem_of(tmp_path, wrong) == f"queries.jsonl: {told}; and 37 more lines"
+    assert problem_of(tmp_path, wrong) == f"queries.jsonl: {told}; and more lines"
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", "   "])
@@ -158,7 +159,7 @@ def test_a_file_that_is_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.
     """All of it is held in memory."""
     assert len(read(tmp_path, '{"id": 1}\n' * 1_000).queries) == 1_000
     assert problem_of(tmp_path, '{"id": 1}\n' * 1_001) == (
-        "queries.jsonl has 1001 queries; keep at most 1000"
+        "queries.jsonl has more than 1000 queries; keep at most so many"
     )
 
     monkeypatch.setattr(queries_file, "MAX_FILE_BYTES", 100)
@@ -174,6 +175,14 @@ def test_a_file_that_cannot_be_read_is_explained(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=reason) as caught:
             read_queries_file(tmp_path / name)
         assert str(caught.value) == f"{tmp_path / name} cannot be read: {reason}"
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    """A reload would wait in it for a writer that never comes."""
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(ValueError, match="is no regular file"):
+        read_queries_file(tmp_path / "pipe")
 
 
 def test_a_relative_path_starts_at_the_configuration_file(tmp_path: Path) -> None:

@@ -312,8 +312,9 @@ async def three() -> AsyncIterator[Played]:
 async def written(served: Served, **points: tuple[str, float]) -> None:
     """Write points of these instances, so many seconds old."""
     now = time.time()
+    vector = {requests.VECTOR_NAME: requests.VECTOR}
     body = [
-        {"id": id_of(name), "vector": requests.VECTOR, "payload": {"instance": who, "written_at": now - age}}
+        {"id": id_of(name), "vector": vector, "payload": {"instance": who, "written_at": now - age}}
         for name, (who, age) in points.items()
     ]
     await served.result("PUT", f"{PATH}/points?wait=true", {"points": body})
@@ -416,7 +417,7 @@ async def test_a_collection_of_that_name_that_is_not_ours_is_never_touched(
     served: Served, lanes_to: LanesTo
 ) -> None:
     """Somebody's data may be in it: nothing is written, nothing deleted, and the trouble says why."""
-    await served.result("PUT", PATH, {"vectors": {"size": 4, "distance": "Cosine"}})
+    await served.result("PUT", PATH, {"vectors": {"size": 4, "distance": "Dot"}})
     point = {"id": 1, "vector": [1.0, 0.0, 0.0, 0.0], "payload": {"instance": MINE, "written_at": 0}}
     await served.result("PUT", f"{PATH}/points?wait=true", {"points": [point]})
     rounds = Rounds(lanes_to, [served.server.url])
@@ -428,7 +429,7 @@ async def test_a_collection_of_that_name_that_is_not_ours_is_never_touched(
     assert rounds.failures() == {("a", Phase.PREPARE): 2}
     assert rounds.timed() == dict.fromkeys(TIMED, 0)
     assert await served.result("POST", f"{PATH}/points/count", {"exact": True}) == {"count": 1}
-    assert (await served.result("GET", PATH))["config"]["params"]["vectors"]["distance"] == "Cosine"
+    assert (await served.result("GET", PATH))["config"]["params"]["vectors"]["distance"] == "Dot"
 
 
 async def test_a_collection_that_is_removed_while_we_run_is_made_again(
