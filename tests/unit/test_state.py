@@ -422,7 +422,7 @@ def test_a_database_locked_by_another_program_is_reported_after_the_patience(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The daemon neither hangs forever nor shows SQLite's own words."""
-    monkeypatch.setattr("exporter.state.BUSY_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("exporter.state.database.BUSY_TIMEOUT_SECONDS", 0.1)
     with (
         closing(State.open(directory, clock=SystemClock())) as state,
         closing(sqlite3.connect(directory / DATABASE_NAME, isolation_level=None)) as other,

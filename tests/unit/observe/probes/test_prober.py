@@ -506,7 +506,8 @@ async def test_a_query_that_the_server_refuses_is_skipped_and_no_failure_of_qdra
             )
         )
 
-    assert {seen.status for seen in between.searches()} == {400}
+    answered = {seen.status for seen in between.searches() if seen.status}  # one may be under way still
+    assert answered == {400}
     assert between.searches("named") == []
     for name in ("docs", "named"):
         assert by_reason(readings, "probes_skipped_total", name).keys() == {"refused"}
