@@ -125,10 +125,11 @@ class Notes:
         self._file.write_text(json.dumps(self._noted), encoding="utf-8")
 
 
-def times_within(file: Path, window: tuple[float, float]) -> Times:
-    """Read what was noted between two moments."""
+def times_within(file: Path, window: tuple[float, float], *, first: int = 0, step: int = 1) -> Times:
+    """Read what was noted between two moments: all of it, or each `step`th from the `first` on."""
     noted = json.loads(file.read_text(encoding="utf-8"))
-    return Times(sorted(took * 1000 for at, took in noted if window[0] <= at < window[1]))
+    seconds = [took for at, took in noted if window[0] <= at < window[1]]
+    return Times(sorted(took * 1000 for took in seconds[first::step]))
 
 
 def run_noting(file: Path, arguments: list[str]) -> None:
@@ -292,7 +293,9 @@ def bench_fidelity(what: str, url: str, *others: Cluster) -> None:
             cpu = (cpu_seconds(program.pid) - cpu) / WINDOW_SECONDS
             p50, p99 = (gauges(program, f"qdrantx_probe_latency_{one}_seconds") for one in ("p50", "p99"))
         ours, bare = times_within(ours_file, window), times_within(bare_file, window)
+        halves = [times_within(bare_file, window, first=first, step=2).at(0.99) for first in (0, 1)]
     say(f"{what}: bare client", str(bare))
+    say(f"{what}: p99 of its even and of its odd searches", f"{halves[0]:.3g}, {halves[1]:.3g} ms")
     say(f"{what}: daemon", str(ours))
     say(f"{what}: gauges of the page, mean of {len(PROBED)}", f"p50 {p50:.3g}, p99 {p99:.3g} ms")
     say(
