@@ -734,7 +734,10 @@ async def test_recall_falls_with_a_thin_graph_and_comes_back_as_a_count_by_hand_
     settings = quick(
         interval_seconds=0.5,
         hnsw_ef=16,
-        recall=quick_recall(interval_seconds=0.02, window_seconds=window_seconds),
+        # searches wait while an index is built, which must not pause what is to be seen here
+        recall=quick_recall(
+            interval_seconds=0.02, window_seconds=window_seconds, latency_target_seconds=60.0
+        ),
     )
     await fill(between.served, "docs", points=points, vectors={"size": dimension, "distance": "Cosine"})
     await between.served.until(lambda shard: shard["status"] == "green")
@@ -746,7 +749,8 @@ async def test_recall_falls_with_a_thin_graph_and_comes_back_as_a_count_by_hand_
                 lambda seen: (
                     wanted(seen.get(recall("ratio"), math.nan))
                     and seen["collection_status{collection=docs,status=green}"] == 1
-                )
+                ),
+                seconds=20.0,
             )
 
         good = await seen_when(lambda ratio: ratio > 0.95)
