@@ -11,6 +11,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from exporter.clock import Clock
@@ -95,7 +96,8 @@ def sockets_of(wire: Wire) -> Callable[[Any], socket.socket]:
         made = StampedSocket(family, kind, protocol)
         made.wire = wire
         if SO_TIMESTAMPNS is not None:
-            made.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+            with suppress(OSError):  # a sandbox may lack it: the time of reading has to do there too
+                made.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         return made
 
     return make
