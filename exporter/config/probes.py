@@ -106,7 +106,9 @@ class ProbesSettings(Section):
 
     def of(self, collection: str) -> ProbeSettings | None:
         """Return the settings of the first pattern that matches a collection; None: it is not probed."""
-        for settings in self.collections:
-            if fnmatchcase(collection, settings.match):
-                return settings if self.enabled and settings.enabled else None
-        return None
+        settings = self.pattern_of(collection)
+        return settings if settings is not None and self.enabled and settings.enabled else None
+
+    def pattern_of(self, collection: str) -> ProbeSettings | None:
+        """Return the settings of the first pattern that matches, switched off or not; None: none does."""
+        return next((one for one in self.collections if fnmatchcase(collection, one.match)), None)

@@ -239,8 +239,7 @@ class Measuring:
                 recall.why_not = in_words(call.failure)
                 recall.failed = call.reason if isinstance(call.reason, Failure) else None
                 return
-        own = query.own_id is not None
-        recall.k = self._asking.within_limit(self._asking.settings.limit + own) - own
+        recall.k = compared.k
         recall.queries += 1
         recall.expected += compared.expected
         recall.matched += compared.matched
@@ -253,7 +252,7 @@ class Measuring:
             return
         self._add_phase("exact search", exact)
         self._add_phase("search again", found)
-        k = self._report.recall.k
+        k = compared.k
         self._report.exact, self._report.found = side_by_side(
             without(query.own_id, exact.answer.result.points)[:k],
             without(query.own_id, found.answer.result.points)[:k],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 from exporter.config.clusters import ClusterSettings
@@ -49,8 +48,7 @@ def settle(cluster: ClusterSettings, wanted: Wanted, seen: CollectionSeen) -> Se
 
     A pattern that is switched off still says how: it is switched off for the daemon.
     """
-    patterns = cluster.probes.collections
-    base = next((one for one in patterns if fnmatchcase(seen.name, one.match)), ProbeSettings())
+    base = cluster.probes.pattern_of(seen.name) or ProbeSettings()
     typed = {"hnsw_ef": wanted.hnsw_ef, "limit": wanted.limit, "vector": wanted.vector}
     given = {key: value for key, value in typed.items() if value is not None}
     settings = base.model_copy(update=given | {"enabled": True})

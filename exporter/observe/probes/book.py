@@ -199,9 +199,8 @@ class SearchBook:
         yield Reading(P50, labels, percentile(ordered, 0.5))
         if len(ordered) >= MIN_SAMPLES_P95:
             yield Reading(P95, labels, percentile(ordered, 0.95))
-        many = sorted(self._times.column(now))
-        if len(many) >= MIN_SAMPLES_P99:
-            yield Reading(P99, labels, percentile(many, 0.99))
+        if self._times.count(now) >= MIN_SAMPLES_P99:
+            yield Reading(P99, labels, percentile(sorted(self._times.column(now)), 0.99))
 
 
 class RecallBook:

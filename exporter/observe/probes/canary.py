@@ -23,6 +23,7 @@ from exporter.errors import (
 )
 from exporter.observe.probes.canary_book import CanaryBook, Phase
 from exporter.observe.probes.canary_collection import CanaryCollection, CanaryPeer, StepError
+from exporter.observe.probes.reasons import Failure, reason_of
 from exporter.qdrant import canary
 from exporter.qdrant.canary import Asked
 from exporter.qdrant.lanes import Timed
@@ -33,7 +34,6 @@ LEFT_OVER_SECONDS = 3_600.0
 # with few requests where it takes long.
 FIRST_PAUSE_SECONDS = 0.005
 LONGEST_PAUSE_SECONDS = 0.25
-TOO_MANY_REQUESTS = 429
 # For taking the point away where this daemon is stopped in a round: it must not hold the stop up.
 LAST_SECONDS = 1.0
 # Points under way at once: each is looked for three times on every peer, and six requests are within the
@@ -173,7 +173,7 @@ class Canary:
         point.round.failures.setdefault((at_fault.label, phase), reason)
         if isinstance(failure, SourceRefused):
             self.collection.doubt()  # it or the key is gone, perhaps
-            if failure.status == TOO_MANY_REQUESTS:
+            if reason_of(failure) is Failure.RATE_LIMITED:
                 point.round.asked_to_rest = True
                 point.round.rest_seconds = failure.retry_after_seconds
 
@@ -192,8 +192,9 @@ class Canary:
 
 def _is_final(failure: SourceError | None) -> bool:
     """Whether asking again would only be a nuisance: no key makes itself valid, and a limit wants rest."""
-    limited = isinstance(failure, SourceRefused) and failure.status == TOO_MANY_REQUESTS
-    return limited or isinstance(failure, SourceAuth)
+    if failure is None:
+        return False
+    return isinstance(failure, SourceAuth) or reason_of(failure) is Failure.RATE_LIMITED
 
 
 @dataclass(frozen=True, slots=True)

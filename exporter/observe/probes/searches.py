@@ -43,7 +43,7 @@ TRUTH_SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search brought. `seconds` as Timed.took_seconds; `answer` None where it failed."""
+    """What a search brought. `answer` is None where it failed."""
 
     timed: Timed
     answer: QueryAnswer | None = None
@@ -62,11 +62,12 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A query's points by an exact search, and how many of them the index found too.
+    """A query's points by an exact search, at most `k`, and how many of them the index found too.
 
     `exact` is None where its answer was known from before, `approximate` where the exact one failed.
     """
 
+    k: int
     expected: int
     matched: int
     exact: Found | None
@@ -164,13 +165,13 @@ class Searcher:
         if truth is None:
             exact = await self.search(lanes, query, limit=limit, exact=True)
             if exact.answer is None:
-                return Comparison(0, 0, exact, None)
+                return Comparison(k, 0, 0, exact, None)
             truth = truth_of(without(query.own_id, exact.answer.result.points)[:k])
             self._keep_truth(query, k, truth, state)
         found = await self.search(lanes, query, limit=limit, exact=False)
         points = () if found.answer is None else found.answer.result.points
         matched = matches(truth, without(query.own_id, points)[:k])
-        return Comparison(truth.expected, matched, exact, found)
+        return Comparison(k, truth.expected, matched, exact, found)
 
     def _known_truth(self, query: Query, k: int, state: Hashable | None) -> Truth | None:
         kept = self._truths.get(_key(query, k))
