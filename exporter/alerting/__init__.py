@@ -1,0 +1,1 @@
+"""Alerting: rules, lifecycle, routing, silences, outbox and delivery; the Board is all it reads."""

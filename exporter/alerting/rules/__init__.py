@@ -1,0 +1,1 @@
+"""Rules: read and checked, evaluated over the Board, written as Prometheus rules."""
