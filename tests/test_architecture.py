@@ -17,11 +17,13 @@ FLOORS = (
     ("model", "errors", "clock", "logs", "printable"),
     ("config", "qdrant", "state"),
     ("board",),
-    ("observe", "exposition", "web"),
-    ("memory", "status"),  # what joins two rooms of the floor below, for app
+    ("observe", "exposition", "web", "alerting"),
+    # what joins two rooms of the floor below, for app
+    ("memory", "status", "catalogue", "alerting_sight", "recent_changes"),
+    ("alerting_watch",),
     ("app",),
-    ("once", "probing", "catalog", "forgetting", "canaries", "demo"),  # the bodies of verbs
-    ("cli", "__main__"),
+    ("once", "probing", "catalog", "forgetting", "canaries", "demo", "alert_verbs"),  # the bodies of verbs
+    ("cli", "cli_alerting", "__main__"),
 )
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 # The foundation's words build on each other, and `python -m exporter` is the command itself.
@@ -30,21 +32,23 @@ ONE_FLOOR_TOGETHER = (FLOORS[0], FLOORS[-1])
 # Which module, or room with all its modules, may import a third-party package; sqlite3 for the same reason.
 DOORS = {
     "aiohttp": ("qdrant", "embedded"),
+    "apprise": ("alerting.receivers.apprise",),
     "bcrypt": ("web",),
+    "httpx": ("alerting",),
     "httptools": ("web",),
     "isal": ("exposition",),
-    "msgspec": ("qdrant", "observe", "embedded"),
+    "msgspec": ("qdrant", "observe", "embedded", "alerting", "state"),
     "prometheus_client": ("exposition",),
     "pydantic": ("config", "web.web_file"),
     "pydantic_core": ("config",),
     "qdrant_edge": ("embedded",),
-    "rich": ("cli", "once", "probing", "demo"),
+    "rich": ("cli", "once", "probing", "demo", "alert_verbs"),
     "sqlite3": ("state",),
     "starlette": ("web",),
     "structlog": ("logs",),
-    "typer": ("cli",),
+    "typer": ("cli", "cli_alerting"),
     "uvicorn": ("web",),
-    "yaml": ("config", "web.web_file"),
+    "yaml": ("config", "web.web_file", "alerting.rules.prometheus"),
     "yarl": ("qdrant",),  # aiohttp's URLs
 }
 
