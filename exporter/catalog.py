@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from exporter.catalogue import SOURCES, SPECS, SourceEntry
 from exporter.exposition import SPECS as EXPOSITION_SPECS
 from exporter.model import Evidence, MetricSpec
-from exporter.observe.catalogue import SOURCES, SPECS, SourceEntry
 from exporter.qdrant.versions import FIRST_VERSION
 
 # What stands between these two lines of the README is written by `make catalog`.

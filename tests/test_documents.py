@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from exporter.catalog import ALL_SPECS, written_into
+from exporter.catalogue import SOURCES
 from exporter.config.clusters import SOURCES as CONFIGURABLE
 from exporter.model import CLUSTER_LABEL, Evidence
-from exporter.observe.catalogue import SOURCES
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -45,9 +45,9 @@ EXAMPLES = (
 
 def catalogue() -> tuple[MetricSpec, ...]:
     """Return the examples and whatever the catalogue declares."""
-    if importlib.util.find_spec("exporter.observe.catalogue") is None:
+    if importlib.util.find_spec("exporter.catalogue") is None:
         return EXAMPLES
-    from exporter.observe.catalogue import SPECS
+    from exporter.catalogue import SPECS
 
     return EXAMPLES + tuple(spec for spec in SPECS if spec not in OWN_SPECS)
 
