@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -118,10 +118,14 @@ def _unknown_key(root: type[Section], path: KeyPath) -> str:
 
 
 def _section_at(root: type[Section], path: KeyPath) -> type[Section]:
-    section = root
+    section, is_a_name = root, False
     for key in path:
-        if isinstance(key, str):
-            section = section_in(keys_of(section)[key].annotation) or section
+        if is_a_name:  # of a mapping from names to sections: a person chose it
+            is_a_name = False
+        elif isinstance(key, str):
+            annotation = keys_of(section)[key].annotation
+            section = section_in(annotation) or section
+            is_a_name = get_origin(annotation) is dict
     return section
 
 
