@@ -188,6 +188,7 @@ class Finding(NamedTuple):
     limit: float | None = None
     gone: str = ""  # why the series is gone for good: "the collection is gone", …; verdict is False then
     partial: bool = False  # False by a history that does not cover its window since we started
+    unit: str = ""  # of value and limit, as a MetricSpec says it
 
 
 # --- alerts --------------------------------------------------------------------------------------

@@ -1,0 +1,37 @@
+"""What is watched at all: the ground on which a series that is not there is gone or undecided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from exporter.model import CLUSTER_LABEL
+
+THE_CLUSTER_IS_GONE = "the cluster is not watched any more"
+THE_PEER_IS_GONE = "the peer is not watched any more"
+THE_COLLECTION_IS_GONE = "the collection is gone"
+THE_SERIES_IS_GONE = "the series is gone"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterPresence:
+    """Who and what there is in one cluster."""
+
+    peers: frozenset[str]  # label values of the watched ones
+    collections: frozenset[str] | None  # names that the cluster lists; None: not known now
+
+
+def reason_gone(labels: Mapping[str, str], presence: Mapping[str, ClusterPresence]) -> str:
+    """Say why a series with these labels can never come back as it was; "" where it may."""
+    cluster = labels.get(CLUSTER_LABEL)
+    if cluster is None:  # told of this daemon itself
+        return ""
+    there = presence.get(cluster)
+    if there is None:
+        return THE_CLUSTER_IS_GONE
+    if labels.get("peer", "") and labels["peer"] not in there.peers:
+        return THE_PEER_IS_GONE
+    collection = labels.get("collection", "")
+    if collection and there.collections is not None and collection not in there.collections:
+        return THE_COLLECTION_IS_GONE
+    return ""
