@@ -98,6 +98,11 @@ def is_ip_address(host: str) -> bool:
     return True
 
 
+def is_host(text: str) -> bool:
+    """The text is an address or can be the name of a host."""
+    return is_ip_address(text) or _HOST_NAME.fullmatch(text) is not None
+
+
 def is_loopback(host: str) -> bool:
     """What is sent to this host does not leave the machine."""
     if is_ip_address(host):

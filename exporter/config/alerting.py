@@ -1,32 +1,75 @@
 """The settings of alerting: whom to tell, about what, and when not.
 
-A bound or a default has its reason beside it. What concerns several keys is in `checks.py`.
+A bound or a default has its reason beside it. What concerns several sections is in `alerting_checks.py`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
-from exporter.config.fields import AnyPath, Count, ExternalUrl, Seconds, Section, Text, within
+from exporter.config.alerting_fields import (
+    AppriseUrl,
+    Clock,
+    DaysOfMonth,
+    HeaderName,
+    HeaderValue,
+    LabelName,
+    Location,
+    MailAddress,
+    MailHost,
+    MatcherText,
+    Months,
+    ReceiverName,
+    RoutingKey,
+    RuleLabelName,
+    RuleName,
+    SecretUrl,
+    Severity,
+    Weekdays,
+    Years,
+    at_least_one,
+)
+from exporter.config.fields import Count, ExistingFile, ExternalUrl, Number, Seconds, Section, Text, within
+from exporter.config.matchers import checked_label_name
 from exporter.config.quantities import format_duration
 from exporter.config.secret import Secret
+from exporter.config.time_windows import parse_clock
 
 _DAY = 86_400.0
+EVERY_LABEL = "..."  # group_by: a group for every alert
+
+RECEIVER_KINDS = ("slack", "pagerduty", "webhook", "alertmanager", "email", "apprise")
 
 _Deadline = Annotated[
     Seconds, within(1, 60, show=format_duration, reason="a receiver that takes longer is retried instead")
 ]
+_Hold = Annotated[
+    Seconds, within(0, 7 * _DAY, show=format_duration, reason="what lasts a week is no news any more")
+]
 
 
-class WebhookSettings(Section):
-    """Any HTTP endpoint, told in the shape of Alertmanager's webhook, version 4."""
+class _Authenticated(Section):
+    """A bearer token, or a user with a password, or neither."""
 
-    url: Secret  # a secret whole: many carry a token in the path
     bearer_token: Secret | None = None
     username: Text | None = None
     password: Secret | None = None
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> Self:
+        if (self.username is None) != (self.password is None):
+            raise ValueError("username and password belong together: write both or neither")
+        if self.bearer_token is not None and self.password is not None:
+            raise ValueError("bearer_token and password are both written; one is sent, remove the other")
+        return self
+
+
+class WebhookSettings(_Authenticated):
+    """Any HTTP endpoint, told in the shape of Alertmanager's webhook, version 4."""
+
+    url: SecretUrl  # a secret whole: many carry a token in the path
     signing_secret: Secret | None = None  # HMAC-SHA256 over "timestamp.body"
     deadline_seconds: _Deadline = Field(
         default=10.0, validation_alias="deadline", serialization_alias="deadline"
@@ -36,7 +79,7 @@ class WebhookSettings(Section):
 class SlackSettings(Section):
     """A Slack incoming webhook."""
 
-    url: Secret
+    url: SecretUrl
     deadline_seconds: _Deadline = Field(
         default=10.0, validation_alias="deadline", serialization_alias="deadline"
     )
@@ -45,21 +88,18 @@ class SlackSettings(Section):
 class PagerDutySettings(Section):
     """PagerDuty's Events API v2."""
 
-    routing_key: Secret
+    routing_key: RoutingKey
     url: ExternalUrl = "https://events.pagerduty.com"  # accounts in the EU have another host
     deadline_seconds: _Deadline = Field(
         default=10.0, validation_alias="deadline", serialization_alias="deadline"
     )
 
 
-class AlertmanagerSettings(Section):
+class AlertmanagerSettings(_Authenticated):
     """Every member of one Alertmanager cluster, never through a balancer."""
 
-    urls: tuple[ExternalUrl, ...]
-    bearer_token: Secret | None = None
-    username: Text | None = None
-    password: Secret | None = None
-    headers: dict[str, str] = Field(default_factory=dict)
+    urls: Annotated[tuple[ExternalUrl, ...], at_least_one("the URL of a member")]
+    headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
     deadline_seconds: _Deadline = Field(
         default=10.0, validation_alias="deadline", serialization_alias="deadline"
     )
@@ -68,22 +108,30 @@ class AlertmanagerSettings(Section):
 class EmailSettings(Section):
     """Mail over SMTP."""
 
-    host: Text
+    host: MailHost
     port: Annotated[Count, within(1, 65_535, reason="it is a TCP port")] = 587
     tls: Literal["starttls", "tls", "none"] = "starttls"
     username: Text | None = None
     password: Secret | None = None
-    sender: Text = Field(validation_alias="from", serialization_alias="from")
-    recipients: tuple[Text, ...] = Field(validation_alias="to", serialization_alias="to")
+    sender: MailAddress = Field(validation_alias="from", serialization_alias="from")
+    recipients: Annotated[tuple[MailAddress, ...], at_least_one("a mail address")] = Field(
+        validation_alias="to", serialization_alias="to"
+    )
     deadline_seconds: _Deadline = Field(
         default=30.0, validation_alias="deadline", serialization_alias="deadline"
     )
+
+    @model_validator(mode="after")
+    def _user_with_password(self) -> Self:
+        if (self.username is None) != (self.password is None):
+            raise ValueError("username and password belong together: write both or neither")
+        return self
 
 
 class AppriseSettings(Section):
     """Everything else, by an apprise URL. Needs the extra `apprise`."""
 
-    url: Secret
+    url: AppriseUrl
     deadline_seconds: _Deadline = Field(
         default=30.0, validation_alias="deadline", serialization_alias="deadline"
     )
@@ -92,7 +140,7 @@ class AppriseSettings(Section):
 class ReceiverSettings(Section):
     """One place that people read: a name and exactly one kind."""
 
-    name: Text
+    name: ReceiverName
     slack: SlackSettings | None = None
     pagerduty: PagerDutySettings | None = None
     webhook: WebhookSettings | None = None
@@ -100,23 +148,58 @@ class ReceiverSettings(Section):
     email: EmailSettings | None = None
     apprise: AppriseSettings | None = None
 
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        kinds = [kind for kind in RECEIVER_KINDS if getattr(self, kind) is not None]
+        if not kinds:
+            raise ValueError(f"the receiver has no kind; write one of {', '.join(RECEIVER_KINDS)}")
+        if len(kinds) > 1:
+            raise ValueError(
+                f"a receiver has one kind and this one has {' and '.join(kinds)}; make a receiver of each"
+            )
+        return self
+
+
+def _possible_grouping(labels: tuple[str, ...]) -> tuple[str, ...]:
+    if EVERY_LABEL in labels and len(labels) > 1:
+        raise ValueError(f'"{EVERY_LABEL}" means every label; write it alone')
+    for label in labels:
+        if label != EVERY_LABEL:
+            checked_label_name(label)
+    return labels
+
 
 class RouteSettings(Section):
     """One node of the routing tree. What it leaves out it has from the node above."""
 
     receiver: Text | None = None
-    match: tuple[Text, ...] = ()  # 'severity="critical"', 'collection=~"tmp_.*"', as in Alertmanager
+    match: tuple[MatcherText, ...] = ()  # 'severity="critical"', 'collection=~"tmp_.*"', as in Alertmanager
     continue_: bool = Field(default=False, validation_alias="continue", serialization_alias="continue")
-    group_by: tuple[Text, ...] | None = None  # root: [qdrant_cluster, alertname]; ["..."]: every label
-    group_wait_seconds: Seconds | None = Field(
-        default=None, validation_alias="group_wait", serialization_alias="group_wait"
-    )  # root: none, which means 0s for critical and 30s for the rest
-    group_interval_seconds: Seconds | None = Field(
-        default=None, validation_alias="group_interval", serialization_alias="group_interval"
-    )  # root: 5m
-    repeat_interval_seconds: Seconds | None = Field(
-        default=None, validation_alias="repeat_interval", serialization_alias="repeat_interval"
-    )  # root: 4h
+    # root: [qdrant_cluster, alertname]; ["..."]: every label
+    group_by: Annotated[tuple[Text, ...], AfterValidator(_possible_grouping)] | None = None
+    # root: none, which means 0s for critical and 30s for the rest
+    group_wait_seconds: (
+        Annotated[
+            Seconds,
+            within(0, 3_600, show=format_duration, reason="who is told an hour later is told too late"),
+        ]
+        | None
+    ) = Field(default=None, validation_alias="group_wait", serialization_alias="group_wait")
+    # root: 5m
+    group_interval_seconds: (
+        Annotated[
+            Seconds, within(1, _DAY, show=format_duration, reason="it is the pause between two updates")
+        ]
+        | None
+    ) = Field(default=None, validation_alias="group_interval", serialization_alias="group_interval")
+    # root: 4h
+    repeat_interval_seconds: (
+        Annotated[
+            Seconds,
+            within(1, 30 * _DAY, show=format_duration, reason="what is not said again in a month is lost"),
+        ]
+        | None
+    ) = Field(default=None, validation_alias="repeat_interval", serialization_alias="repeat_interval")
     mute: tuple[Text, ...] = ()  # names of mute_times
     routes: tuple[RouteSettings, ...] = ()
 
@@ -124,59 +207,73 @@ class RouteSettings(Section):
 class ClockRange(Section):
     """From one time of day to another, "22:00" to "24:00"; over midnight takes two."""
 
-    start: Text
-    end: Text
+    start: Clock
+    end: Clock
+
+    @model_validator(mode="after")
+    def _forwards(self) -> Self:
+        if parse_clock(self.start) >= parse_clock(self.end):
+            raise ValueError(
+                "the end is not after the start; over midnight write two: to 24:00, and from 00:00"
+            )
+        return self
 
 
 class TimeWindow(Section):
     """A part of the calendar; every key that is written must fit. Fields as in Alertmanager."""
 
     times: tuple[ClockRange, ...] = ()
-    weekdays: tuple[Text, ...] = ()  # "monday", "saturday:sunday"
-    days_of_month: tuple[Text, ...] = ()  # "1", "-1", "1:7"
-    months: tuple[Text, ...] = ()  # "december", "6:8"
-    years: tuple[Text, ...] = ()
-    location: Text = "UTC"  # an IANA time zone
+    weekdays: tuple[Weekdays, ...] = ()  # "monday", "saturday:sunday"
+    days_of_month: tuple[DaysOfMonth, ...] = ()  # "1", "-1", "1:7"
+    months: tuple[Months, ...] = ()  # "december", "6:8"
+    years: tuple[Years, ...] = ()
+    location: Location = "UTC"  # an IANA time zone
+
+    @model_validator(mode="after")
+    def _not_always(self) -> Self:
+        if not (self.times or self.weekdays or self.days_of_month or self.months or self.years):
+            raise ValueError("the window never ends; write times, weekdays, days_of_month, months or years")
+        return self
 
 
 class MuteTimeSettings(Section):
     """Named windows in which a route tells nothing new."""
 
     name: Text
-    windows: tuple[TimeWindow, ...]
+    windows: Annotated[tuple[TimeWindow, ...], at_least_one("a window")]
 
 
 class InhibitSettings(Section):
     """While `source` fires, alerts of `target` with the same `equal` labels tell nothing new."""
 
-    source: Text
-    target: Text
-    equal: tuple[Text, ...]
+    source: RuleName
+    target: RuleName
+    equal: Annotated[tuple[LabelName, ...], at_least_one("a label that both have, qdrant_cluster at least")]
 
 
 class LevelOverride(Section):
     """What is changed of one level of a rule."""
 
-    threshold: float | None = None
-    clear: float | None = None
-    for_seconds: Seconds | None = Field(default=None, validation_alias="for", serialization_alias="for")
+    threshold: Number | None = None
+    clear: Number | None = None
+    for_seconds: _Hold | None = Field(default=None, validation_alias="for", serialization_alias="for")
 
 
 class RuleOverride(Section):
     """What is changed of one rule, by its name."""
 
     enabled: bool = True
-    levels: dict[str, LevelOverride] = Field(default_factory=dict)
-    keep_firing_for_seconds: Seconds | None = Field(
+    levels: dict[Severity, LevelOverride] = Field(default_factory=dict)
+    keep_firing_for_seconds: _Hold | None = Field(
         default=None, validation_alias="keep_firing_for", serialization_alias="keep_firing_for"
     )
-    labels: dict[str, str] = Field(default_factory=dict)
+    labels: dict[RuleLabelName, str] = Field(default_factory=dict)
 
 
 class HeartbeatSettings(Section):
     """A dead man's switch: called while all is well with us; whoever listens pages when it stops."""
 
-    url: Secret
+    url: SecretUrl
     method: Literal["GET", "POST"] = "GET"
     interval_seconds: Annotated[
         Seconds, within(15, 3_600, show=format_duration, reason="services take five pings a minute at most")
@@ -187,8 +284,8 @@ class AlertingSettings(Section):
     """Alerting is on where there is a receiver."""
 
     preset: Literal["default", "guide"] = "default"
-    rule_files: tuple[AnyPath, ...] = ()  # beside the shipped pack; a rule of the same name replaces its
-    rules: dict[str, RuleOverride] = Field(default_factory=dict)
+    rule_files: tuple[ExistingFile, ...] = ()  # beside the shipped pack; the same name replaces its rule
+    rules: dict[RuleName, RuleOverride] = Field(default_factory=dict)
     receivers: tuple[ReceiverSettings, ...] = ()
     route: RouteSettings | None = None  # None: everything to the only receiver
     mute_times: tuple[MuteTimeSettings, ...] = ()
@@ -204,8 +301,8 @@ class AlertingSettings(Section):
         """Every secret, for the log to know what it must never show."""
         found: list[Secret] = []
         for receiver in self.receivers:
-            for name in ("slack", "pagerduty", "webhook", "alertmanager", "email", "apprise"):
-                found += _secrets_of(getattr(receiver, name))
+            for kind in RECEIVER_KINDS:
+                found += _secrets_of(getattr(receiver, kind))
         if self.heartbeat is not None:
             found.append(self.heartbeat.url)
         return tuple(found)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from exporter.config.addresses import authority_of, host_of, is_ip_address, is_loopback, normal_url
+from exporter.config.alerting_checks import problems_of_alerting, warnings_of_alerting
 from exporter.config.clusters import ClusterSettings, TlsSettings
 from exporter.config.problems import KeyPath
 from exporter.config.settings import Settings
@@ -19,6 +20,11 @@ Finding = tuple[KeyPath, str]
 
 def problems_between(tree: dict[str, Any]) -> Iterator[Finding]:
     """Yield path and advice of everything that no single key shows."""
+    yield from _problems_of_clusters(tree)
+    yield from problems_of_alerting(tree)
+
+
+def _problems_of_clusters(tree: dict[str, Any]) -> Iterator[Finding]:
     clusters = [
         (("clusters", index), cluster)
         for index, cluster in enumerate(_items(tree, "clusters"))
@@ -110,11 +116,12 @@ def _addresses_in_dns(path: KeyPath, cluster: dict[str, Any]) -> Iterator[Findin
 
 def warnings_of(settings: Settings) -> tuple[str, ...]:
     """Return what works but should not stay so, each with its path, for `check` and the log."""
-    return tuple(
+    of_clusters = (
         f"clusters.{index}.{text}"
         for index, cluster in enumerate(settings.clusters)
         for text in _warnings_of_cluster(cluster)
     )
+    return (*of_clusters, *warnings_of_alerting(settings.alerting))
 
 
 def _warnings_of_cluster(cluster: ClusterSettings) -> Iterator[str]:

@@ -16,6 +16,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     PlainSerializer,
     ValidationInfo,
     model_validator,
@@ -199,6 +200,7 @@ Seconds = Annotated[
 Size = Annotated[int, BeforeValidator(_size), PlainSerializer(format_size, return_type=str, when_used="json")]
 Count = Annotated[int, BeforeValidator(_number)]
 Ratio = Annotated[float, BeforeValidator(_number)]
+Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 Text = Annotated[str, AfterValidator(_filled)]
 PeerUrl = Annotated[str, AfterValidator(normal_url)]
 ExternalUrl = Annotated[str, AfterValidator(_external_url)]

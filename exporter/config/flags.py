@@ -65,12 +65,19 @@ NO_DISCOVERY = Flag(
     "Watch only the peers given, of every cluster; do not look for others in /cluster.",
     FlagKind.SWITCH,
 )
+ALERT_WEBHOOK = Flag(
+    "alert.webhook",
+    "alerting.receivers.0.webhook.url",
+    "Alert: tell this URL, in the shape of Alertmanager's webhook. A secret: rather use the variable.",
+    placeholder="URL",
+)
 
 FLAGS: tuple[Flag, ...] = (
     CONFIG_FILE,
     QDRANT_URL,
     API_KEY_FILE,
     NO_DISCOVERY,
+    ALERT_WEBHOOK,
     Flag(
         "web.listen-address",
         "web.listen_address",

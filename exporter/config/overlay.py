@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.config.flags import (
+    ALERT_WEBHOOK,
     API_KEY,
     API_KEY_FILE,
     CONFIG_FILE,
@@ -27,6 +28,11 @@ WRITE_A_CLUSTER = (
     "nothing to watch: give --qdrant.url http://localhost:6333,"
     " or --config.file with a file that has clusters:"
 )
+
+# What makes or changes more than one value.
+_LAID_BY_HAND = (CONFIG_FILE, QDRANT_URL, API_KEY_FILE, NO_DISCOVERY, ALERT_WEBHOOK)
+
+WEBHOOK_RECEIVER = "webhook"  # the name of the one that --alert.webhook makes
 
 _TRUE = ("true", "1", "yes", "on")
 _FALSE = ("false", "0", "no", "off")
@@ -81,13 +87,14 @@ class Overlay:
         for flag in FLAGS:
             section, _, key = flag.path.partition(".")
             value = self._given[flag.name]
-            if flag not in (CONFIG_FILE, QDRANT_URL, API_KEY_FILE, NO_DISCOVERY) and value is not None:
+            if flag not in _LAID_BY_HAND and value is not None:
                 self._put(tree, section, key, value)
         if tree.get("clusters") in (None, []):
             self._make_cluster(tree)
         else:
             self._refuse_second_cluster()
         self._switch_discovery_off(tree)
+        self._make_receiver(tree)
 
     def _put(self, tree: dict[str, Any], section: str, key: str, value: Given) -> None:
         if tree.get(section) is None:
@@ -145,3 +152,23 @@ class Overlay:
                 cluster["discovery"] = {}
             if isinstance(cluster["discovery"], dict):
                 cluster["discovery"]["enabled"] = False
+
+    def _make_receiver(self, tree: dict[str, Any]) -> None:
+        value = self._given[ALERT_WEBHOOK.name]
+        if value is None:
+            return
+        if tree.get("alerting") is None:
+            tree["alerting"] = {}
+        alerting = tree["alerting"]
+        if not isinstance(alerting, dict):
+            return
+        if alerting.get("receivers") in (None, []):
+            alerting["receivers"] = [{"name": WEBHOOK_RECEIVER, "webhook": {"url": value.value}}]
+            self._name_origin(("alerting", "receivers"), value)
+            return
+        self._problems.add_at(
+            Origin(name=value.by),
+            (),
+            "the configuration file has receivers already; write this there, as another receiver"
+            " with webhook: {url: …}, or take receivers: out of the file",
+        )

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from exporter.config.alerting import AlertingSettings
 from exporter.config.clusters import ClusterSettings
 from exporter.config.fields import Directory, ExistingFile, ExternalUrl, ListenAddresses, Section
 from exporter.config.secret import Secret
@@ -50,12 +51,14 @@ class Settings(Section):
     web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()
     state: StateSettings = StateSettings()
+    alerting: AlertingSettings = AlertingSettings()
 
     def secrets(self) -> tuple[Secret, ...]:
         """Return every secret, for the log to know what it must never show."""
-        return tuple(
+        of_clusters = (
             secret
             for cluster in self.clusters
             for secret in (cluster.api_key, cluster.bearer_token, cluster.probes.canary.api_key)
             if secret is not None
         )
+        return (*of_clusters, *self.alerting.secrets())
