@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from exporter.clock import Clock
 from exporter.model import MetricSpec, Observation, ProducerKey, Reading
@@ -27,6 +27,8 @@ ANCHOR_SOURCE = "telemetry"
 
 
 Labels = tuple[str, ...]
+Where = Callable[[Labels], bool]  # which series; hashable and equal to its like, so that it adds up once
+_Series = tuple[MetricSpec, Labels]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +37,19 @@ class History:
 
     seconds: Sequence[float]  # of the monotonic clock
     values: Sequence[float]
+    zeros: tuple[float, float] | None = None  # from when to when it was seen at 0 before its first sample
 
     @property
     def span_seconds(self) -> float:
         """Time between the oldest and the newest sample."""
         return self.seconds[-1] - self.seconds[0]
+
+
+class Kept(NamedTuple):
+    """How the history of one metric is kept."""
+
+    since_seconds: float  # of the monotonic clock: when it was first asked for
+    step_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,7 @@ class BoardView:
     standing: Mapping[ProducerKey, tuple[Reading, ...]]  # readings that never expire
     derived: Mapping[ProducerKey, tuple[Reading, ...]]  # what was derived from all of it, in blocks
     histories: Mapping[MetricSpec, Mapping[Labels, History]]  # of what `keep` asked for; a series may be gone
+    kept: Mapping[MetricSpec, Kept]
 
     def blocks(self) -> Iterator[tuple[ProducerKey, tuple[Reading, ...]]]:
         """Yield every producer's readings in force; a key may come twice, known and standing."""
@@ -69,6 +80,22 @@ class BoardView:
         }
 
 
+class Subscription:
+    """One consumer's news of the Board: each hears of every change."""
+
+    def __init__(self) -> None:
+        self._changed = asyncio.Event()
+
+    def tell(self) -> None:
+        """Wake whoever waits, or the next who does."""
+        self._changed.set()
+
+    async def wait(self) -> None:
+        """Return when something was put, posted or dropped since the last return."""
+        await self._changed.wait()
+        self._changed.clear()
+
+
 class Board:
     """The newest Observation of every producer, with expiry."""
 
@@ -82,16 +109,32 @@ class Board:
         self._standing: dict[ProducerKey, tuple[Reading, ...]] = {}
         self._derived: dict[ProducerKey, tuple[Reading, ...]] = {}
         self._histories = _Histories()
-        self._changed = asyncio.Event()
+        self._subscriptions: list[Subscription] = []
 
-    def keep(self, spec: MetricSpec, *, seconds: float, step_seconds: float, zeros: bool = True) -> None:
-        """Keep from now on what this metric's series were over the last `seconds`, a sample a step.
+    def subscribe(self) -> Subscription:
+        """Return news of all that changes from now on, for one consumer that lives as long as we do."""
+        subscription = Subscription()
+        self._subscriptions.append(subscription)
+        return subscription
 
-        Asked again, the longest time, the finest step and the wish for zeros win. Without `zeros` a
-        series begins with a value that is not 0 and goes when 0 is all it holds: at thousands of series
-        that are nearly always 0 this is what makes them cheap.
+    def keep(
+        self,
+        spec: MetricSpec,
+        *,
+        seconds: float,
+        step_seconds: float,
+        zeros: bool = True,
+        where: Where | None = None,
+    ) -> None:
+        """Remember what the series of `spec` were over the last `seconds`, a sample a step.
+
+        Asked again, the longest time, the finest step and the wish for zeros win, and what either
+        wants by `where` is kept. Without `zeros` a series begins with a value that is not 0 and goes when
+        0 is all it holds: at thousands of series that are nearly always 0 this is what makes them cheap.
+        Its history then says in `zeros` how long it had been 0, as far as that was seen.
         """
-        self._histories.keep(spec, _Wish(seconds, step_seconds, zeros))
+        wanted = frozenset() if where is None else frozenset((where,))
+        self._histories.keep(spec, _Wish(seconds, step_seconds, zeros, wanted), self._clock.monotonic())
 
     def put(self, observation: Observation) -> None:
         """Replace what this producer said. A failed one keeps the last good one until it expires."""
@@ -102,7 +145,7 @@ class Board:
             self._histories.take(observation.key, observation.readings, observation.monotonic_seconds)
         else:
             self._failing_since.setdefault(observation.key, observation.monotonic_seconds)
-        self._changed.set()
+        self._tell()
 
     def post(self, key: ProducerKey, readings: Sequence[Reading], *, wakes: bool = True) -> None:
         """Replace this producer's standing readings: those that outlive its failures.
@@ -110,9 +153,9 @@ class Board:
         Without `wakes` nobody is told: what comes many times a second waits for the next page.
         """
         self._standing[key] = tuple(readings)
-        self._histories.take(key, readings, self._clock.monotonic())
+        self._histories.take(key, self._standing[key], self._clock.monotonic())
         if wakes:
-            self._changed.set()
+            self._tell()
 
     def derive(self, cluster: str, blocks: Mapping[str, tuple[Reading, ...]]) -> None:
         """Replace all that was derived of one cluster. No change to wake for: it came from one."""
@@ -120,7 +163,8 @@ class Board:
             del self._derived[key]
         made = {ProducerKey(cluster, "", name): block for name, block in blocks.items()}
         self._derived |= made
-        self._histories.take_blocks(cluster, made, self._clock.monotonic())
+        for key, block in made.items():
+            self._histories.take(key, block, self._clock.monotonic())
 
     def forget(self, cluster: str, peer: str | None = None) -> None:
         """Drop everything of a peer, or of a whole cluster, that is watched no more."""
@@ -131,7 +175,7 @@ class Board:
             for key in [key for key in store if key.cluster == cluster and peer in (None, key.peer)]:
                 del store[key]
         self._histories.forget(cluster, peer)
-        self._changed.set()
+        self._tell()
 
     def withdraw(self, key: ProducerKey) -> None:
         """Drop what this producer learnt and posted: another speaks in its place."""
@@ -141,7 +185,7 @@ class Board:
         for store in stores:
             store.pop(key, None)
         self._histories.withdraw(key)
-        self._changed.set()
+        self._tell()
 
     def view(self) -> BoardView:
         """Return what is known now; what expired is dropped for good."""
@@ -158,6 +202,7 @@ class Board:
             dict(self._standing),
             dict(self._derived),
             self._histories.view(now),
+            self._histories.kept(),
         )
 
     def _peers_down(self, now: float) -> set[tuple[str, str]]:
@@ -169,10 +214,9 @@ class Board:
             and _is_older(self._newest[key], now - since)
         }
 
-    async def wait_for_change(self) -> None:
-        """Return when something was put, posted or dropped since the last return."""
-        await self._changed.wait()
-        self._changed.clear()
+    def _tell(self) -> None:
+        for subscription in self._subscriptions:
+            subscription.tell()
 
 
 def _is_older(observation: Observation, age_seconds: float) -> bool:
@@ -185,15 +229,30 @@ class _Wish:
     seconds: float
     step_seconds: float
     zeros: bool
+    where: frozenset[Where]  # one of these must hold; none: every series
+
+    def widened(self, other: _Wish) -> _Wish:
+        """Return what serves both."""
+        return _Wish(
+            max(self.seconds, other.seconds),
+            min(self.step_seconds, other.step_seconds),
+            self.zeros or other.zeros,
+            self.where | other.where if self.where and other.where else frozenset(),
+        )
+
+    def wants(self, labels: Labels) -> bool:
+        """Whether this series is kept."""
+        return not self.where or any(where(labels) for where in self.where)
 
 
 class _Samples:
     """The kept samples of one series: 16 bytes each, in two arrays."""
 
-    __slots__ = ("key", "seconds", "values")
+    __slots__ = ("key", "seconds", "values", "zeros")
 
-    def __init__(self, key: ProducerKey) -> None:
+    def __init__(self, key: ProducerKey, zeros: tuple[float, float] | None) -> None:
         self.key = key  # who said the newest
+        self.zeros = zeros
         self.seconds = array("d")
         self.values = array("d")
 
@@ -209,61 +268,82 @@ class _Samples:
             del self.seconds[0], self.values[0]
 
 
+class _Heard(NamedTuple):
+    """What a producer said last: thousands of blocks are the same tuple again, and not searched again."""
+
+    readings: tuple[Reading, ...] | None  # None: to be searched, whatever is said next
+    kept: tuple[Reading, ...]  # those among them that are kept
+    since_seconds: float  # when it was first heard
+    at_seconds: float
+
+    def zeros_of(self, wishes: Mapping[MetricSpec, _Wish]) -> set[_Series]:
+        """Return the series that it said are 0 and that have no history while they are."""
+        return {
+            (reading.spec, reading.labels)
+            for reading in self.kept
+            if reading.value == 0 and not wishes[reading.spec].zeros
+        }
+
+
 class _Histories:
     """The samples of every series whose metric somebody asked to keep."""
 
     def __init__(self) -> None:
         self._wishes: dict[MetricSpec, _Wish] = {}
-        self._samples: dict[tuple[MetricSpec, Labels], _Samples] = {}
-        # By cluster and block: the block as last derived, and the readings in it that are kept.
-        # Thousands of blocks are the same tuple at the next page, and are not searched again.
-        self._found: dict[str, dict[ProducerKey, tuple[tuple[Reading, ...], tuple[Reading, ...]]]] = {}
+        self._kept: dict[MetricSpec, Kept] = {}
+        self._samples: dict[_Series, _Samples] = {}
+        self._heard: dict[ProducerKey, _Heard] = {}
 
-    def keep(self, spec: MetricSpec, wish: _Wish) -> None:
+    def keep(self, spec: MetricSpec, wish: _Wish, now_seconds: float) -> None:
         before = self._wishes.get(spec, wish)
-        self._wishes[spec] = _Wish(
-            max(before.seconds, wish.seconds),
-            min(before.step_seconds, wish.step_seconds),
-            before.zeros or wish.zeros,
-        )
-        self._found.clear()
+        wider = self._wishes[spec] = before.widened(wish)
+        since = self._kept[spec].since_seconds if spec in self._kept else now_seconds
+        if self._kept.get(spec) is None or wider != before:
+            self._heard = {key: heard._replace(readings=None) for key, heard in self._heard.items()}
+        self._kept[spec] = Kept(since if wider == before else now_seconds, wider.step_seconds)
 
-    def take(self, key: ProducerKey, readings: Iterable[Reading], now_seconds: float) -> None:
-        """Take a sample of each reading that is kept."""
-        for reading in readings:
-            wish = self._wishes.get(reading.spec)
-            if wish is not None:
-                self._take(key, reading, wish, now_seconds)
+    def kept(self) -> dict[MetricSpec, Kept]:
+        return dict(self._kept)
 
-    def take_blocks(
-        self, cluster: str, blocks: Mapping[ProducerKey, tuple[Reading, ...]], now_seconds: float
-    ) -> None:
-        """As `take`, for all that was derived of a cluster. A value that is the same is a sample too."""
-        before = self._found.get(cluster, {})
-        found = self._found[cluster] = {}
-        for key, block in blocks.items():
-            known = before.get(key)
-            if known is None or known[0] is not block:
-                known = (block, tuple(reading for reading in block if reading.spec in self._wishes))
-            found[key] = known
-            self.take(key, known[1], now_seconds)
+    def take(self, key: ProducerKey, readings: tuple[Reading, ...], now_seconds: float) -> None:
+        """Take a sample of each reading that is kept. A value that is the same is a sample too."""
+        before = self._heard.get(key)
+        if before is None or before.readings is not readings:
+            kept = tuple(reading for reading in readings if self._is_kept(reading))
+        else:
+            kept = before.kept
+        since = now_seconds if before is None else before.since_seconds
+        self._heard[key] = _Heard(readings, kept, since, now_seconds)
+        zeros: set[_Series] | None = None
+        for reading in kept:
+            wish = self._wishes[reading.spec]
+            series = (reading.spec, reading.labels)
+            samples = self._samples.get(series)
+            if samples is None:
+                if reading.value == 0 and not wish.zeros:
+                    continue
+                if zeros is None:
+                    zeros = set() if before is None else before.zeros_of(self._wishes)
+                seen = self._seen_at_zero(series, before) if before is not None and series in zeros else None
+                samples = self._samples[series] = _Samples(key, seen)
+            samples.key = key
+            samples.take(reading.value, now_seconds, wish)
+            if reading.value == 0 and not wish.zeros and not any(samples.values):
+                del self._samples[series]
 
-    def _take(self, key: ProducerKey, reading: Reading, wish: _Wish, now_seconds: float) -> None:
-        series = (reading.spec, reading.labels)
-        samples = self._samples.get(series)
-        if samples is None:
-            if reading.value == 0 and not wish.zeros:
-                return
-            samples = self._samples[series] = _Samples(key)
-        samples.key = key
-        samples.take(reading.value, now_seconds, wish)
-        if reading.value == 0 and not wish.zeros and not any(samples.values):
-            del self._samples[series]
+    def _is_kept(self, reading: Reading) -> bool:
+        wish = self._wishes.get(reading.spec)
+        return wish is not None and wish.wants(reading.labels)
+
+    def _seen_at_zero(self, series: _Series, before: _Heard) -> tuple[float, float]:
+        """Return from when to when it was 0: since its producer spoke, as far as histories go back."""
+        first = max(before.since_seconds, self._kept[series[0]].since_seconds)
+        return first, before.at_seconds
 
     def forget(self, cluster: str, peer: str | None) -> None:
         """Drop what a peer said, or all of a cluster."""
-        if peer is None:
-            self._found.pop(cluster, None)
+        for key in [key for key in self._heard if key.cluster == cluster and peer in (None, key.peer)]:
+            del self._heard[key]
         self._drop(
             series
             for series, samples in self._samples.items()
@@ -272,10 +352,14 @@ class _Histories:
 
     def withdraw(self, key: ProducerKey) -> None:
         """Drop what this producer said last."""
+        self._heard.pop(key, None)
         self._drop(series for series, samples in self._samples.items() if samples.key == key)
 
     def view(self, now_seconds: float) -> dict[MetricSpec, dict[Labels, History]]:
         """Return copies. A series that was not heard of for its whole window is dropped for good."""
+        longest = max((wish.seconds for wish in self._wishes.values()), default=0.0)
+        for key in [key for key, heard in self._heard.items() if heard.at_seconds < now_seconds - longest]:
+            del self._heard[key]
         self._drop(
             (spec, labels)
             for (spec, labels), samples in self._samples.items()
@@ -283,9 +367,9 @@ class _Histories:
         )
         histories: dict[MetricSpec, dict[Labels, History]] = {spec: {} for spec in self._wishes}
         for (spec, labels), samples in self._samples.items():
-            histories[spec][labels] = History(samples.seconds[:], samples.values[:])
+            histories[spec][labels] = History(samples.seconds[:], samples.values[:], samples.zeros)
         return histories
 
-    def _drop(self, gone: Iterable[tuple[MetricSpec, Labels]]) -> None:
+    def _drop(self, gone: Iterable[_Series]) -> None:
         for series in list(gone):
             del self._samples[series]

@@ -32,6 +32,7 @@ class Press:
 
     def __init__(self, *, board: Board, renderer: Renderer, own: OwnMetrics) -> None:
         self._board = board
+        self._news = board.subscribe()
         self._renderer = renderer
         self._own = own
         # The default pool also resolves names, and a DNS that hangs must not hold a page up.
@@ -73,7 +74,7 @@ class Press:
         """Return once something changed and then nothing did for a moment, or after so long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(longest_seconds):
-                await self._board.wait_for_change()
+                await self._news.wait()
             async with asyncio.timeout(LONGEST_SETTLE_SECONDS):
                 while await self._changes_within(SETTLE_SECONDS):
                     pass
@@ -81,7 +82,7 @@ class Press:
     async def _changes_within(self, seconds: float) -> bool:
         try:
             async with asyncio.timeout(seconds):
-                await self._board.wait_for_change()
+                await self._news.wait()
         except TimeoutError:
             return False
         return True

@@ -257,18 +257,19 @@ async def test_a_waiter_wakes_for_what_is_put_posted_or_forgotten_and_not_for_wh
 ) -> None:
     """What is derived comes from a change: to wake for it would never end."""
     key = ProducerKey("shop", "a", "record:peer")
+    news = ground.board.subscribe()
     for change in (
         lambda: ground.put("telemetry", 1.0),
         lambda: ground.board.post(key, ()),
         lambda: ground.board.forget("shop"),
     ):
         change()
-        await asyncio.wait_for(ground.board.wait_for_change(), 1.0)
+        await asyncio.wait_for(news.wait(), 1.0)
 
     ground.board.derive("shop", {"cluster": ()})
 
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(ground.board.wait_for_change(), 0.05)
+        await asyncio.wait_for(news.wait(), 0.05)
 
 
 def test_nothing_is_kept_of_a_metric_that_nobody_asked_for(ground: Ground) -> None:
