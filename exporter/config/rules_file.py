@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from exporter.config.alerting import InhibitSettings, RuleOverride
+from exporter.config.alerting_fields import RuleLabelName, RuleName, Severity
 from exporter.config.fields import Count, Seconds, Section, Text, within
 from exporter.config.quantities import format_duration
 
 _DAY = 86_400.0
 
 OperatorWord = Literal[">", ">=", "<", "<=", "==", "!="]
-SeverityWord = Literal["critical", "error", "warning", "info"]
 ReduceWord = Literal["last", "min", "max", "avg", "increase", "changes", "ratio_to_max", "age", "until"]
 
 
@@ -120,19 +120,19 @@ class LevelWritten(Section):
 class RuleWritten(SelectorWritten):
     """One rule."""
 
-    name: Text
+    name: RuleName
     by: tuple[Text, ...] | None = None  # none, which is not an empty list: that is one alert for all
     divided_by: OperandWritten | None = None
     than: OperandWritten | None = None
     op: OperatorWord
     or_: OtherwiseWritten | None = Field(default=None, validation_alias="or", serialization_alias="or")
     when: WhenWritten | None = None
-    levels: dict[SeverityWord, LevelWritten]
+    levels: dict[Severity, LevelWritten]
     keep_firing_for_seconds: Seconds = Field(
         default=0.0, validation_alias="keep_firing_for", serialization_alias="keep_firing_for"
     )
     on_missing: Literal["hold", "resolve", "fire"] = "hold"
-    labels: dict[str, Text] = Field(default_factory=dict)
+    labels: dict[RuleLabelName, Text] = Field(default_factory=dict)
     annotations: dict[str, Text]
     runbook: Text | None = None
 

@@ -29,7 +29,9 @@ def reason_gone(labels: Mapping[str, str], presence: Mapping[str, ClusterPresenc
     there = presence.get(cluster)
     if there is None:
         return THE_CLUSTER_IS_GONE
-    if labels.get("peer", "") and labels["peer"] not in there.peers:
+    peer = labels.get("peer", "")
+    # one that is known by id only is told of by others, and never watched
+    if peer and not peer.startswith("id:") and peer not in there.peers:
         return THE_PEER_IS_GONE
     collection = labels.get("collection", "")
     if collection and there.collections is not None and collection not in there.collections:
