@@ -1,0 +1,159 @@
+"""One HTTP POST with a total deadline: no redirect, no reused connection, no secret in what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import re
+import ssl
+from collections.abc import Iterable, Iterator, Mapping
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx
+
+from exporter import __version__
+from exporter.alerting.receivers.answers import REASON_CHARACTERS, Answer, NoAnswer, no_answer
+from exporter.alerting.words import Outcome
+from exporter.logs import spellings_of
+
+USER_AGENT = f"qdrant-exporter/{__version__}"
+JSON_HEADERS: Mapping[str, str] = {"Content-Type": "application/json"}
+
+# Services say no in a line or two; what a wrong address answers may have no end.
+ANSWER_BYTES = 8_192
+# A part of a URL shorter than this is a word such as "hooks", and blotting it out would only puzzle.
+SECRET_PART_CHARACTERS = 8
+
+# Never through a proxy, as no program does it.
+_DIRECT = ("all://localhost", "all://127.0.0.1", "all://[::1]")
+
+
+class Poster:
+    """The HTTP door of one receiver; connects when it first sends.
+
+    Each POST has a connection of its own: an idle one may die as we write to it, and then
+    nobody knows whether the message arrived. A few notifications a minute can afford it.
+    """
+
+    def __init__(
+        self,
+        *,
+        deadline_seconds: float,
+        secrets: Iterable[str],
+        headers: Mapping[str, str] | None = None,
+        auth: tuple[str, str] | None = None,
+    ) -> None:
+        self._deadline_seconds = deadline_seconds
+        self._headers = {**(headers or {}), "User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+        self._auth = auth
+        known = {*secrets, *_of_basic_auth(auth)}
+        spelt = {spelling for secret in known for spelling in spellings_of(secret)}
+        self._secrets = sorted(spelt, key=len, reverse=True)  # one may be the beginning of another
+        self._client: httpx.AsyncClient | None = None
+        self._making = asyncio.Lock()
+
+    async def post(
+        self, url: str, body: bytes, *, headers: Mapping[str, str] = JSON_HEADERS
+    ) -> Answer | NoAnswer:
+        """Send once and return what came of it. Raises nothing for what the network or the service does."""
+        way = _Way()
+        try:
+            async with asyncio.timeout(self._deadline_seconds):
+                client = await self._ready_client()
+                request = client.build_request(
+                    "POST", url, content=body, headers=headers, extensions={"trace": way.note}
+                )
+                await way.go(client, request)
+        except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            if way.answer is None:
+                return no_answer(error, written=way.written, deadline_seconds=self._deadline_seconds)
+        except (ValueError, ImportError):  # httpx builds its proxies from the environment
+            return NoAnswer(Outcome.REFUSED, "the proxy that the environment names cannot be used")
+        assert way.answer is not None
+        return way.answer
+
+    def shown(self, body: bytes) -> str:
+        """Return a server's words on one line, cut, without secrets, in whatever case it echoes them."""
+        text = body.decode("utf-8", "replace")
+        for secret in self._secrets:
+            text = re.sub(re.escape(secret), "***", text, flags=re.IGNORECASE)
+        words = "".join(letter if letter.isprintable() else " " for letter in text)
+        line = " ".join(words.split())
+        return line if len(line) <= REASON_CHARACTERS else line[: REASON_CHARACTERS - 1] + "…"
+
+    async def close(self) -> None:
+        """Close the client. A later `post` makes a new one."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    async def _ready_client(self) -> httpx.AsyncClient:
+        async with self._making:
+            if self._client is None:
+                # httpx logs each request with its URL, which is the secret of most receivers.
+                logging.getLogger("httpx").setLevel(logging.WARNING)
+                # Off the loop: reading the system's authorities takes some ten milliseconds.
+                context = await asyncio.to_thread(ssl.create_default_context)
+                self._client = httpx.AsyncClient(
+                    verify=context,
+                    headers=self._headers,
+                    auth=self._auth,
+                    timeout=self._deadline_seconds,  # of each step; the total is held above
+                    follow_redirects=False,
+                    limits=httpx.Limits(max_keepalive_connections=0),
+                    mounts=dict.fromkeys(_DIRECT),
+                )
+            return self._client
+
+
+class _Way:
+    """How far one request came."""
+
+    def __init__(self) -> None:
+        self.written = False
+        self.answer: Answer | None = None
+
+    async def note(self, event: str, _: Mapping[str, object]) -> None:
+        """Hear of httpcore's steps. A TLS handshake that follows means that it spoke to a proxy so far."""
+        if event.endswith("send_request_body.complete"):
+            self.written = True
+        elif event.endswith("start_tls.started"):
+            self.written = False
+
+    async def go(self, client: httpx.AsyncClient, request: httpx.Request) -> None:
+        """Send; `answer` is there from the moment that its status is, and then its body as it comes."""
+        response = await client.send(request, stream=True)
+        try:
+            retry_after = response.headers.get("Retry-After", "")
+            self.answer = Answer(response.status_code, retry_after, b"")
+            async for chunk in response.aiter_raw():
+                self.answer = self.answer._replace(body=(self.answer.body + chunk)[:ANSWER_BYTES])
+                if len(self.answer.body) == ANSWER_BYTES:
+                    break
+        finally:
+            await response.aclose()
+
+
+def secrets_of_url(url: str) -> Iterator[str]:
+    """Yield what of a secret URL may be echoed by itself: password, path, its long parts, long values."""
+    yield url
+    try:
+        parts = urlsplit(url)
+        password = parts.password
+    except ValueError:
+        return
+    pieces = (parts.path, parts.path.lstrip("/"), parts.query, *parts.path.split("/"))
+    values = (value for _, value in parse_qsl(parts.query))
+    for piece in (*pieces, *values):
+        if len(piece) >= SECRET_PART_CHARACTERS:
+            yield piece
+    if password:
+        yield password
+        yield from _of_basic_auth((parts.username or "", password))
+
+
+def _of_basic_auth(auth: tuple[str, str] | None) -> Iterator[str]:
+    if auth is not None:
+        yield auth[1]
+        yield base64.b64encode(":".join(auth).encode()).decode("ascii")
