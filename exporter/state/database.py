@@ -1,6 +1,7 @@
 """What must outlive the process: one SQLite file in the state directory.
 
-For now it holds the peers that were ever seen, the requests of verbs and who we are. Without a state
+It holds the peers that were ever seen, the requests of verbs and who we are; what alerting keeps in it
+is in `alerting.py`. Without a state
 directory there is no State at all: known peers then live in the memory of `run` only.
 
 Threads: a State owns one connection behind a lock, so any thread may call it and no two calls
@@ -11,11 +12,12 @@ No decision is made here.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,39 +26,13 @@ from uuid import uuid4
 from exporter.clock import Clock
 from exporter.errors import StateError
 from exporter.state.lock import make_directory, not_writable
+from exporter.state.migrations import MIGRATIONS
 
 DATABASE_NAME = "qdrant-exporter.sqlite3"
 
 # Our transactions take milliseconds: who waits longer than this waits for something that hangs.
 BUSY_TIMEOUT_SECONDS = 5.0
 LOOK_AGAIN_SECONDS = 0.01
-
-# One tuple of statements a version; a released one is never edited, a new one goes to the end.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        # Peer ids are unsigned 64 bit and SQLite's integers are signed: kept as text.
-        """CREATE TABLE known_peers (
-            cluster TEXT NOT NULL,
-            peer_label TEXT NOT NULL,
-            url TEXT NOT NULL,
-            address TEXT,
-            peer_id TEXT,
-            origin TEXT NOT NULL,
-            first_seen REAL NOT NULL,
-            last_seen REAL NOT NULL,
-            PRIMARY KEY (cluster, peer_label)
-        ) STRICT""",
-        # AUTOINCREMENT: a number is never given twice, so an answered request stays answered.
-        """CREATE TABLE forget_requests (
-            number INTEGER PRIMARY KEY AUTOINCREMENT,
-            cluster TEXT NOT NULL,
-            peer_label TEXT NOT NULL,
-            requested_at REAL NOT NULL
-        ) STRICT""",
-    ),
-    # Who this daemon is, over its restarts: one row, written at the first start.
-    ("CREATE TABLE instance (id TEXT NOT NULL) STRICT",),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +83,7 @@ class State:
     def open(cls, directory: Path, *, clock: Clock) -> State:
         """Open the database, creating directory (0700) and file and migrating where needed."""
         make_directory(directory)
+        _make_private(directory)
         with _explained(directory):
             connection = sqlite3.connect(
                 directory / DATABASE_NAME,
@@ -128,7 +105,7 @@ class State:
 
     def known_peers(self, cluster: str | None = None) -> tuple[KnownPeer, ...]:
         """Return the peers seen so far, of one cluster or of all."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(
                 "SELECT cluster, peer_label, url, address, peer_id, origin, first_seen, last_seen"
                 " FROM known_peers WHERE ?1 IS NULL OR cluster = ?1 ORDER BY cluster, peer_label",
@@ -138,7 +115,7 @@ class State:
 
     def save(self, changes: KnownPeerChanges) -> None:
         """Store what was learnt about the peers of one cluster: all of it or nothing."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             for label in changes.forget:
                 _delete_peer(connection, changes.cluster, label)
             connection.executemany(
@@ -150,7 +127,7 @@ class State:
 
     def instance_id(self) -> str:
         """Return the id of this state directory's daemon, a UUID made at the first call."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             row = connection.execute("SELECT id FROM instance").fetchone()
             if row is None:
                 row = (str(uuid4()),)
@@ -163,7 +140,7 @@ class State:
         Raises StateError when no such peer is known, naming those that are, and when the peer
         stands in the configuration, where alone it can be removed.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             known = dict(
                 connection.execute(
                     "SELECT peer_label, origin FROM known_peers WHERE cluster = ? ORDER BY peer_label",
@@ -186,7 +163,7 @@ class State:
 
     def forget_requests(self) -> tuple[ForgetRequest, ...]:
         """Return what verbs asked for and nobody answered. Cheap: the daemon asks each second."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(
                 "SELECT number, cluster, peer_label FROM forget_requests ORDER BY number"
             ).fetchall()
@@ -194,25 +171,32 @@ class State:
 
     def answer(self, requests: Sequence[ForgetRequest]) -> None:
         """Take requests off the list, with the rows that the daemon may have written meanwhile."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             for request in requests:
                 _delete_peer(connection, request.cluster, request.label)
                 connection.execute("DELETE FROM forget_requests WHERE number = ?", (request.number,))
 
     def is_answered(self, number: int) -> bool:
         """Whether a daemon has acted on this request. Without a daemon it never will have."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             row = connection.execute("SELECT 1 FROM forget_requests WHERE number = ?", (number,)).fetchone()
         return row is None
 
+    @property
+    def directory(self) -> Path:
+        """Where the database lies."""
+        return self._directory
+
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Lend the connection for one statement that reads, to the other modules of this room."""
         # One statement needs no transaction: it waits for no writer and works on a full disk.
         with self._lock, _explained(self._directory):
             yield self._connection
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Lend the connection for one transaction, to the other modules of this room."""
         with self._lock, _explained(self._directory), _committed(self._connection):
             yield self._connection
 
@@ -228,6 +212,20 @@ def _committed(connection: sqlite3.Connection) -> Iterator[None]:
         if connection.in_transaction:  # a full disk rolls back by itself
             connection.execute("ROLLBACK")
         raise
+
+
+def _make_private(directory: Path) -> None:
+    """Make the file 0600 before anything is in it: it may come to hold the keys of receivers."""
+    path = directory / DATABASE_NAME
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise not_writable(directory, error.strerror) from error
+    # SQLite gives -wal and -shm the mode of the file; those of an older version may lie around.
+    for name in (DATABASE_NAME, f"{DATABASE_NAME}-wal", f"{DATABASE_NAME}-shm"):
+        # Not ours to change where another user owns it, who then decided who may read.
+        with suppress(FileNotFoundError, PermissionError):
+            (directory / name).chmod(0o600)
 
 
 def _prepare(connection: sqlite3.Connection, directory: Path) -> None:
