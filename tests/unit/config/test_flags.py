@@ -52,7 +52,10 @@ def test_a_flag_and_its_variable_set_the_option_that_the_table_names(tmp_path: P
 
 def test_every_flag_has_an_example_here_or_a_test_of_its_own() -> None:
     """A flag that does nothing would otherwise go unnoticed."""
-    own = {"config.file", "web.config.file", "qdrant.url", "qdrant.api-key-file", "qdrant.no-discovery"}
+    own = {
+        "config.file", "web.config.file", "qdrant.url", "qdrant.api-key-file", "qdrant.no-discovery",
+        "alert.webhook",
+    }  # fmt: skip
 
     assert {flag.name for flag in FLAGS} == own | set(EXAMPLES)
 
