@@ -1,0 +1,95 @@
+"""Annotations as templates: fields in braces, each a plain name. Checked at load, rendered per alert.
+
+Nothing can be computed in them: no attribute, no index, no format. `{{` and `}}` are braces.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from difflib import get_close_matches
+from typing import NamedTuple
+
+from exporter.alerting.spoken import duration, moment, quantity
+from exporter.alerting.words import LabelPairs, Rule
+
+# Beside every label of the alert. `eta` is for rules on a moment: how long until it.
+FIELDS = ("value", "threshold", "since", "eta", "changed", "url")
+
+_TOKENS = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class Part(NamedTuple):
+    """A piece of a template: text to be said as it is, or the name of a field."""
+
+    text: str
+    is_field: bool
+
+
+class Facts(NamedTuple):
+    """What the annotations of one alert are filled with."""
+
+    labels: LabelPairs  # with alertname, severity and the rule's own
+    value: float | None
+    limit: float | None
+    unit: str
+    since: float  # Unix seconds: the first evaluation that was true
+    changes: tuple[str, ...] = ()
+    url: str = ""  # base URL of the labelled peer, else of one of the cluster
+
+
+def parse(template: str) -> Iterator[Part]:
+    """Yield the pieces of a template. Raises ValueError saying what to write."""
+    position = 0
+    for token in _TOKENS.finditer(template):
+        if token.start() > position:
+            yield Part(template[position : token.start()], False)
+        position = token.end()
+        if token[0] in ("{{", "}}"):
+            yield Part(token[0][0], False)
+        elif token[1] is None:
+            raise ValueError("a brace has no partner; write {{ or }} for a brace that is text")
+        elif not _NAME.fullmatch(token[1]):
+            raise ValueError(
+                "a field is a plain name such as {value}; write {{ and }} for braces that are text"
+            )
+        else:
+            yield Part(token[1], True)
+    if position < len(template):
+        yield Part(template[position:], False)
+
+
+def check(template: str, labels: Collection[str], *, has_eta: bool) -> None:
+    """Refuse a template with a field that such an alert does not have, by a ValueError naming those it has."""
+    known = [field for field in (*FIELDS, *labels) if has_eta or field != "eta"]
+    for part in parse(template):
+        if part.is_field and part.text not in known:
+            if part.text == "eta":
+                raise ValueError("{eta} is the time until a moment; only a rule with reduce: until has it")
+            near = get_close_matches(part.text, known, n=1)
+            advice = f"did you mean {{{near[0]}}}?" if near else f"known here: {', '.join(known)}"
+            raise ValueError(f"there is no field {{{part.text}}}; {advice}")
+
+
+def render(template: str, fields: Mapping[str, str]) -> str:
+    """Return the template with its fields filled in; what is not known is left empty."""
+    return "".join(fields.get(part.text, "") if part.is_field else part.text for part in parse(template))
+
+
+def annotations_of(rule: Rule, facts: Facts) -> tuple[tuple[str, str], ...]:
+    """Return the rule's annotations, rendered for one alert."""
+    fields = {
+        "value": _said(facts.value, facts.unit),
+        "threshold": _said(facts.limit, facts.unit),
+        "since": moment(facts.since),
+        "eta": "unknown" if facts.value is None else duration(facts.value),
+        "changed": "; ".join(facts.changes) or "nothing known",
+        "url": facts.url,
+        **dict(facts.labels),
+    }
+    return tuple((name, render(template, fields)) for name, template in rule.annotations)
+
+
+def _said(value: float | None, unit: str) -> str:
+    return "unknown" if value is None else quantity(value, unit)
