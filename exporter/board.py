@@ -110,6 +110,7 @@ class Board:
         self._derived: dict[ProducerKey, tuple[Reading, ...]] = {}
         self._histories = _Histories()
         self._subscriptions: list[Subscription] = []
+        self.revision = 0  # counts the changes that consumers are told of
 
     def subscribe(self) -> Subscription:
         """Return news of all that changes from now on, for one consumer that lives as long as we do."""
@@ -215,6 +216,7 @@ class Board:
         }
 
     def _tell(self) -> None:
+        self.revision += 1
         for subscription in self._subscriptions:
             subscription.tell()
 

@@ -14,6 +14,10 @@ from exporter.observe.roster.roster import JOINING_PATIENCE_SECONDS
 from exporter.observe.watch import ClusterWatch
 from exporter.state import KnownPeer
 
+# The page and the alerts are made from one derivation where they come that close together and nothing
+# changed in between; what expires meanwhile does so a second late.
+DERIVED_LASTS_SECONDS = 1.0
+
 
 class Fleet:
     """The clusters in force. Belongs to the event loop."""
@@ -41,6 +45,8 @@ class Fleet:
         self._failure: BaseException | None = None
         self._failed = asyncio.Event()
         self._exchanging = asyncio.Lock()
+        self._deriving = asyncio.Lock()
+        self._derived = (-1, 0.0)  # the Board's revision, and when on the monotonic clock
         self._is_over = False
         self._was_ready = False
 
@@ -105,10 +111,15 @@ class Fleet:
                 await self._stop(name)
 
     async def derive(self) -> None:
-        """Derive every cluster from what the Board knows now."""
-        view = self._board.view()
-        for watch in list(self._watches.values()):
-            await watch.derive(view)
+        """Derive every cluster from what the Board knows now, unless that was done a moment ago."""
+        async with self._deriving:
+            revision, now = self._board.revision, self._clock.monotonic()
+            if revision == self._derived[0] and now - self._derived[1] < DERIVED_LASTS_SECONDS:
+                return
+            view = self._board.view()
+            for watch in list(self._watches.values()):
+                await watch.derive(view)
+            self._derived = (revision, now)
 
     async def _stop(self, name: str) -> None:
         watch = self._watches.pop(name)
