@@ -99,7 +99,7 @@ class Message:
 def message(notification: Notification, sending: Sending) -> Message:
     """Return what a notification says at the moment of `sending`."""
     firing = notification.firing[:MAX_SHOWN]
-    resolved = notification.resolved[:MAX_SHOWN]
+    resolved = notification.resolved[: MAX_SHOWN - len(firing)]
     severity = one_line(notification.severity)
     is_over = notification.kind is NotificationKind.RESOLVE
     colour = _COLOUR_RESOLVED if is_over else _COLOURS.get(severity, _COLOUR_OF_OTHERS)

@@ -74,18 +74,19 @@ def lines(text: str) -> str:
 
 def clipped(text: str, limit: int) -> str:
     """Return at most `limit` UTF-16 units of a text, which is how services count at the strictest."""
-    if _units(text) <= limit:
+    if units(text) <= limit:
         return text
     kept, used = [], 1  # of the mark
     for character in text:
-        used += _units(character)
+        used += units(character)
         if used > limit:
             break
         kept.append(character)
     return "".join(kept) + "…"
 
 
-def _units(text: str) -> int:
+def units(text: str) -> int:
+    """Return how many UTF-16 units a text has: two for what lies beyond the basic plane."""
     return len(text) + sum(character > "\uffff" for character in text)
 
 

@@ -1,4 +1,4 @@
-"""Any HTTP endpoint, told as Alertmanager's webhook of version 4 would, with what more we know under `qdrantx`."""
+"""Any HTTP endpoint, told as Alertmanager's webhook version 4 would; what more we know is in `qdrantx`."""
 
 from __future__ import annotations
 
