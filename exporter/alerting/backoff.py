@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
 
 # Two seconds are over before a person notices; past five minutes a retry is no page any more.
 BASE_SECONDS = 2.0
@@ -33,22 +32,3 @@ def pause_after_refusal(attempts: int, retry_after_seconds: float | None, unifor
 def pause_after_silence(unknowns: int) -> float | None:
     """Return the pause after the nth attempt without an answer, None when there were enough of them."""
     return UNKNOWN_SECONDS[unknowns - 1] if unknowns <= len(UNKNOWN_SECONDS) else None
-
-
-def retry_after_seconds(header: str | None, *, now: float) -> float | None:
-    """Read a Retry-After header, seconds or an HTTP date, against `now` in Unix seconds.
-
-    None where there is none or it makes no sense; never negative.
-    """
-    if header is None:
-        return None
-    text = header.strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:10])
-    try:
-        at = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    if at.tzinfo is None:  # "-0000": a time without a zone is UTC there
-        return None
-    return max(0.0, at.timestamp() - now)
