@@ -1,4 +1,4 @@
-"""What must hold between receivers, routes, mute times and inhibition.
+"""What must hold between receivers, routes and mute times.
 
 As in `checks.py`, on the tree as written, before the models; what has the wrong type is skipped.
 """
@@ -40,12 +40,6 @@ def problems_of_alerting(tree: dict[str, Any]) -> Iterator[Finding]:
     for path, route in _routes(alerting.get("route"), ROOT):
         yield from _unknown_receiver(path, route, receivers)
         yield from _unknown_mutes(path, route, mutes)
-    for index, pair in enumerate(_items(alerting, "inhibit")):
-        if isinstance(pair, dict) and pair.get("source") == pair.get("target") is not None:
-            yield (
-                (*ALERTING, "inhibit", index),
-                "a rule cannot inhibit itself; its worse level holds back the milder one by itself",
-            )
 
 
 def _items(mapping: dict[str, Any], key: str) -> list[Any]:
