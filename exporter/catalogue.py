@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from exporter.alerting import records as alerting_records
 from exporter.model import Evidence, MetricSpec
 from exporter.observe import records
 from exporter.observe.derived import collections, consensus, deriver, forecast, optimizer, replicas, traffic
@@ -39,6 +40,7 @@ SPECS: tuple[MetricSpec, ...] = (
     *snapshots.SnapshotsSource.specs,
     *book.SPECS,
     *canary_book.SPECS,
+    *alerting_records.SPECS,
 )
 
 

@@ -29,7 +29,8 @@ def test_every_metric_is_declared_once_and_named_by_the_rules() -> None:
         assert re.fullmatch(r"qdrantx_[a-z0-9_]+", spec.name), spec.name
         assert not {"cluster", "instance", "job"} & set(spec.labels), spec.name
         assert (spec.kind == "counter") == spec.name.endswith("_total"), spec.name
-        assert spec.labels[:1] in ((CLUSTER_LABEL,), (), ("version",)), spec.name
+        ours = ((), ("version",), ("alertname",), ("state",), ("receiver",), ("outcome",))
+        assert spec.labels[:1] in ((CLUSTER_LABEL,), *ours), spec.name
 
 
 def test_every_source_can_be_named_in_the_configuration() -> None:
