@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from exporter.alerting.backoff import Uniform, full_jitter
+from exporter.alerting.backoff import RETRY_AFTER_CAP_SECONDS, Uniform, full_jitter
 from exporter.alerting.receivers.contract import Asserter, Sending
 from exporter.alerting.records import ReceiverRecord
 from exporter.alerting.words import Alert, Delivery, Outcome
@@ -131,7 +131,9 @@ class _Voice:
         self._sending = sending
         self._uniform = uniform
         self._changed = asyncio.Event()
+        self._ended = asyncio.Event()
         self._retired = False
+        self._asked_seconds = 0.0  # by Retry-After: not before that, whatever changes
         self._failures = 0
         self._failure = ""
 
@@ -142,6 +144,7 @@ class _Voice:
     def retire(self) -> None:
         """Tell nothing any more."""
         self._retired = True
+        self._ended.set()
         self.wake()
 
     async def run(self) -> None:
@@ -159,6 +162,7 @@ class _Voice:
         delivery = await self._attempt(sending)
         self._record.outcomes[delivery.outcome] += 1
         self.is_refused = delivery.outcome is Outcome.REFUSED
+        self._asked_seconds = min(delivery.retry_after_seconds or 0.0, RETRY_AFTER_CAP_SECONDS)
         if delivery.outcome is Outcome.DELIVERED:
             if self._failures:
                 log.info("assertion.recovered", receiver=self.asserter.name, after=self._failures)
@@ -180,13 +184,20 @@ class _Voice:
             return Delivery(Outcome.RETRY, f"a bug in this program: {type(error).__name__}")
 
     async def _wait(self) -> None:
-        """Wait for a change or for the interval; after a failure only for a part of that, and longer each time."""
+        """Wait for a change or the interval; after a failure less long, and longer each time it fails."""
         seconds = self.asserter.interval_seconds
         if self._failures:
-            await asyncio.sleep(min(seconds, full_jitter(self._failures, self._uniform)))
-            return
-        until = self._clock.monotonic() + seconds
-        while not self._changed.is_set() and (left := until - self._clock.monotonic()) > 0:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(min(left, LOOK_SECONDS)):
-                    await self._changed.wait()
+            seconds = min(seconds, full_jitter(self._failures, self._uniform))
+        began = self._clock.monotonic()
+        while not self._retired:
+            waited = self._clock.monotonic() - began
+            due = self._changed.is_set() or waited >= seconds
+            if due and waited >= self._asked_seconds:
+                return
+            await self._sleep(max(seconds, self._asked_seconds) - waited, wakes=waited >= self._asked_seconds)
+
+    async def _sleep(self, seconds: float, *, wakes: bool) -> None:
+        event = self._changed if wakes else self._ended
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(seconds, LOOK_SECONDS)):
+                await event.wait()

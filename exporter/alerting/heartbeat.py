@@ -1,17 +1,19 @@
-"""The dead man's switch: a URL is called while all is well with us, and whoever listens pages when it stops."""
+"""The dead man's switch: a URL is called while all is well with us; who listens pages when it stops."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
 import httpx
 
+from exporter.alerting.ledger import Ledger
 from exporter.alerting.outbox import Row
 from exporter.alerting.records import HEARTBEAT_OUTCOMES
 from exporter.alerting.words import Group, NotificationKind
-from exporter.clock import Clock
 from exporter.logs import get_logger
 
 log = get_logger()
@@ -53,8 +55,11 @@ class Heartbeat:
 
     async def run(self) -> None:
         """Beat until cancelled."""
-        # Its URL is a secret: httpx would log it at level INFO with every request.
-        async with httpx.AsyncClient(timeout=DEADLINE_SECONDS, follow_redirects=False) as client:
+        # httpx logs each request with its URL, which is a secret.
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+        # Off the loop: reading the system's authorities takes some ten milliseconds.
+        context = await asyncio.to_thread(ssl.create_default_context)
+        async with httpx.AsyncClient(verify=context, timeout=DEADLINE_SECONDS) as client:
             while True:
                 await self.beat(client)
                 await asyncio.sleep(self._interval_seconds)
@@ -86,27 +91,38 @@ class Heartbeat:
         self._said = reason
 
 
-def stalled(turns: Iterable[Turn]) -> Iterator[str]:
-    """Yield which loops did not turn in time; each may take so many of its intervals."""
-    for turn in turns:
-        if turn.age_seconds > turn.interval_seconds:
-            yield f"{turn.what}: none for {turn.age_seconds:.0f} s"
-
-
-def untold(
-    rows: Iterable[Row],
-    groups: Mapping[tuple[str, str], Group],
-    *,
-    told_by_assertion: bool,
-    now: float,
+def ailments(
+    *, ledger: Ledger, polls: Iterable[Turn], evaluation: Turn | None, told_by_assertion: bool, now: float
 ) -> Iterator[str]:
+    """Yield everything that is wrong with us, in words.
+
+    `told_by_assertion`: an Alertmanager took the whole state since `now` - UNTOLD_SECONDS.
+    """
+    yield from stalled(polls, evaluation)
+    waiting = [*ledger.outbox.rows(), *ledger.outbox.lost()]
+    if not told_by_assertion:
+        yield from untold(waiting, ledger.groups, now=now)
+    if ledger.unsaved:
+        yield "the state directory cannot be written"
+
+
+def stalled(polls: Iterable[Turn], evaluation: Turn | None) -> Iterator[str]:
+    """Yield which loops did not turn in time. None: nothing was evaluated yet."""
+    for turn in polls:
+        if turn.age_seconds > POLL_INTERVALS * turn.interval_seconds:
+            yield f"{turn.what}: none for {turn.age_seconds:.0f} s"
+    if evaluation is None:
+        yield "no evaluation yet"
+    elif evaluation.age_seconds > EVALUATION_INTERVALS * evaluation.interval_seconds:
+        yield f"{evaluation.what}: none for {evaluation.age_seconds:.0f} s"
+
+
+def untold(rows: Iterable[Row], groups: Mapping[tuple[str, str], Group], *, now: float) -> Iterator[str]:
     """Yield the critical groups of which nobody was told for five minutes.
 
     `rows` are the notifications that wait or were given up. A receiver that is stuck is no reason to
     stop while every alert it should tell of was told by another one.
     """
-    if told_by_assertion:  # an Alertmanager took the whole state just now
-        return
     stuck = [
         row
         for row in rows
