@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -56,8 +56,13 @@ class Operator(StrEnum):
         """Whether `value <operator> limit`. NaN holds for `!=` only, as in Prometheus."""
         return bool(_COMPARE[self.value](value, limit))
 
+    @property
+    def compare(self) -> Callable[[float, float], bool]:
+        """The comparison itself, for those who make many."""
+        return _COMPARE[self.value]
 
-_COMPARE = {
+
+_COMPARE: Mapping[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
     "<": operator.lt,

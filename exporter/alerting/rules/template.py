@@ -61,7 +61,7 @@ def parse(template: str) -> Iterator[Part]:
 
 
 def check(template: str, labels: Collection[str], *, has_eta: bool) -> None:
-    """Refuse a template with a field that such an alert does not have, by a ValueError naming those it has."""
+    """Refuse a field that such an alert does not have, by a ValueError that names those it has."""
     known = [field for field in (*FIELDS, *labels) if has_eta or field != "eta"]
     for part in parse(template):
         if part.is_field and part.text not in known:

@@ -1,0 +1,108 @@
+"""Why a series is not there: gone for good, or only not to be had now. Expiry is never gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from exporter.alerting.rules.presence import THE_SERIES_IS_GONE, ClusterPresence, reason_gone
+from exporter.alerting.words import Selector
+from exporter.board import ANCHOR_SOURCE, BoardView
+from exporter.model import CLUSTER_LABEL, OURS, PROBED, FaultKind, MetricSpec, Observation, ProducerKey
+
+# What stands in a MetricSpec's source, and the source that asks it.
+ASKED_BY = {
+    "details_level=3": "telemetry",
+    "GET /telemetry and": "telemetry",
+    "details_level=4": "segments",
+    "GET /cluster": "cluster",
+    "GET /healthz": "healthz",
+    "GET /aliases": "aliases",
+    "GET /issues": "issues",
+    "/memory": "memory",
+    "/optimizations": "optimizations",
+    "GET /snapshots": "snapshots",
+    "GET /quotas": "quotas",
+    "statvfs": "disk",
+}
+# Sources that are polled from every peer: each must have been heard before silence says anything.
+OF_EVERY_PEER = frozenset({"telemetry", "segments", "cluster", "healthz"})
+
+
+def sources_of(spec: MetricSpec) -> frozenset[str]:
+    """Return the names of the sources that a metric rests on; none where no poll brings it."""
+    return frozenset(source for words, source in ASKED_BY.items() if words in spec.source)
+
+
+class Absence:
+    """Judges series that are not in force in one view of the Board."""
+
+    def __init__(
+        self,
+        *,
+        view: BoardView,
+        presence: Mapping[str, ClusterPresence],
+        speakers: Callable[[MetricSpec], Iterable[ProducerKey]],
+    ) -> None:
+        self._view = view
+        self._presence = presence
+        self._speakers = speakers
+        self._derived_of = {key.cluster for key in view.derived}
+
+    def reason(self, selector: Selector, labels: Mapping[str, str]) -> str:
+        """Say why a series with these labels is gone; "" where that cannot be said."""
+        gone = reason_gone(labels, self._presence)
+        if gone:
+            return gone
+        spec = selector.spec
+        stands = (
+            self._stands(spec, labels) if spec.source in (OURS, PROBED) else self._was_asked(spec, labels)
+        )
+        return THE_SERIES_IS_GONE if stands else ""
+
+    def _stands(self, spec: MetricSpec, labels: Mapping[str, str]) -> bool:
+        """Whether a producer that once said the metric of such a thing stands without the series."""
+        for key in self._speakers(spec):
+            mine = key.cluster == labels.get(CLUSTER_LABEL, "") and key.peer in ("", labels.get("peer"))
+            # probes have a producer for each collection, and one may have begun when another has not
+            subject = key.source.partition(":")[2]
+            if mine and ("collection" not in labels or subject in ("", labels["collection"])):
+                return True
+        return False
+
+    def _was_asked(self, spec: MetricSpec, labels: Mapping[str, str]) -> bool:
+        """Whether every source that could say it answered whole at its newest poll."""
+        cluster = labels.get(CLUSTER_LABEL, "")
+        there = self._presence.get(cluster)
+        if there is None or not there.peers:
+            return False
+        is_peers_own = "peer" in spec.labels and "collection" not in spec.labels
+        if not is_peers_own and cluster not in self._derived_of:
+            return False  # nothing was made yet of what was heard
+        peers = [labels["peer"]] if is_peers_own and "peer" in labels else sorted(there.peers)
+        wanted = sources_of(spec) | {ANCHOR_SOURCE}
+        return all(self._answered(cluster, peer, wanted) for peer in peers) and self._any_answered(
+            cluster, peers, wanted
+        )
+
+    def _answered(self, cluster: str, peer: str, wanted: frozenset[str]) -> bool:
+        for source in wanted:
+            observation = self._view.newest.get(ProducerKey(cluster, peer, source))
+            if observation is None:
+                if source in OF_EVERY_PEER:
+                    return False
+            elif not _is_whole(observation):
+                return False
+        return True
+
+    def _any_answered(self, cluster: str, peers: Iterable[str], wanted: frozenset[str]) -> bool:
+        """Whether the sources that only one peer is asked, or that have a stand-in, were heard at all."""
+        others = wanted - OF_EVERY_PEER
+        return not others or any(
+            ProducerKey(cluster, peer, source) in self._view.newest for peer in peers for source in others
+        )
+
+
+def _is_whole(observation: Observation) -> bool:
+    return all(fault.kind is FaultKind.UNSUPPORTED for fault in observation.faults) and (
+        observation.seen is not None or bool(observation.faults)
+    )
