@@ -39,8 +39,6 @@ DRAIN_LOOK_SECONDS = 0.05
 # Receivers have deadlines of a minute at most; whatever gets past them must not hold a place for ever.
 STUCK_SECONDS = 120.0
 
-FiringNow = Callable[[str, str], bool]  # receiver id and key: does anything of the group fire?
-
 
 class Deliverer:
     """One courier a receiver. Receivers may come and go while it runs."""
@@ -51,14 +49,12 @@ class Deliverer:
         ledger: Ledger,
         receivers: Mapping[str, Receiver],
         clock: Clock,
-        firing_now: FiringNow,
         external_url: str = "",
         uniform: Uniform = random.uniform,
     ) -> None:
         """`receivers` by id, those that left the configuration and are owed a message too."""
         self._ledger = ledger
         self._clock = clock
-        self._firing_now = firing_now
         self._external_url = external_url
         self._uniform = uniform
         self._records: dict[str, ReceiverRecord] = {}
@@ -123,7 +119,6 @@ class Deliverer:
             record=self._records.setdefault(receiver.name, ReceiverRecord()),
             ledger=self._ledger,
             clock=self._clock,
-            firing_now=self._firing_now,
             uniform=self._uniform,
             external_url=lambda: self._external_url,
         )
@@ -142,7 +137,6 @@ class _Courier:
         record: ReceiverRecord,
         ledger: Ledger,
         clock: Clock,
-        firing_now: FiringNow,
         uniform: Uniform,
         external_url: Callable[[], str],
     ) -> None:
@@ -150,7 +144,6 @@ class _Courier:
         self._record = record
         self._ledger = ledger
         self._clock = clock
-        self._firing_now = firing_now
         self._uniform = uniform
         self._external_url = external_url
         self._traits = Traits(receiver.drops_repeats, receiver.resolve_lives_seconds)
@@ -238,7 +231,7 @@ class _Courier:
         self._changed.clear()
 
     def _decide(self, row: Row) -> Send | Hold | GiveUp:
-        fires = self._firing_now(row.receiver, row.key)
+        fires = self._ledger.fires(row.receiver, row.key)
         step = before_sending(row, self._traits, now=self._clock.now(), fires=fires)
         if isinstance(step, GiveUp):
             self._count_given_up(row, step)

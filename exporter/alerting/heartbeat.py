@@ -133,7 +133,7 @@ def untold(rows: Iterable[Row], groups: Mapping[tuple[str, str], Group], *, now:
     silent = {(row.receiver, row.key) for row in stuck}
     told: set[str] = set()
     for group_id, group in groups.items():
-        if group_id not in silent:
+        if group.episode and group_id not in silent:  # without one: told by assertion, asked for above
             told.update(group.heard)
     for row in stuck:
         if not {alert.fingerprint for alert in row.notification.firing} <= told:

@@ -16,7 +16,7 @@ from typing import TypeVar
 from exporter.alerting.outbox import Outbox, Row
 from exporter.alerting.stored import decode_all, encode, silences, stored_row
 from exporter.alerting.verdicts import GiveUp, Hold, Send
-from exporter.alerting.words import Alert, Changes, Ended, Group, Silence
+from exporter.alerting.words import Alert, AlertState, Changes, Ended, Group, Silence
 from exporter.clock import Clock
 from exporter.errors import StateError
 from exporter.logs import get_logger
@@ -96,6 +96,12 @@ class Ledger:
     def groups(self) -> Mapping[GroupId, Group]:
         """What each receiver heard. To be read only."""
         return self._groups
+
+    def fires(self, receiver: str, key: str) -> bool:
+        """Whether anything that a receiver heard of a group fires now."""
+        group = self._groups.get((receiver, key))
+        alerts = (self._alerts.get(fingerprint) for fingerprint in (group.heard if group else ()))
+        return any(alert is not None and alert.state is AlertState.FIRING for alert in alerts)
 
     def owed_and_gone(self) -> Mapping[str, bytes]:
         """Return the settings of receivers that left the configuration and are owed a message, by id."""
