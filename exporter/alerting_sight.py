@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from exporter.alerting.rules.meaning import selectors_of
 from exporter.alerting.words import Rule, RuleSight, Selector
 from exporter.board import BoardView
 from exporter.config.clusters import ClusterSettings
@@ -50,19 +51,10 @@ def sights(rules: Iterable[Rule], settings: Settings, view: BoardView | None) ->
         RuleSight(
             rule=rule.name,
             blind=_blindness(rule, clusters),
-            metrics=tuple(dict.fromkeys(one.spec.name for one in selectors(rule))),
+            metrics=tuple(dict.fromkeys(one.spec.name for one in selectors_of(rule))),
         )
         for rule in rules
     )
-
-
-def selectors(rule: Rule) -> Iterator[Selector]:
-    """Yield every metric that a rule asks, the first one first."""
-    yield from _needed(rule)
-    if rule.when is not None and rule.when.if_unknown:
-        yield rule.when.selector
-    if rule.otherwise is not None:
-        yield rule.otherwise.selector
 
 
 def _needed(rule: Rule) -> Iterator[Selector]:

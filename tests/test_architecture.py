@@ -19,7 +19,8 @@ FLOORS = (
     ("board",),
     ("observe", "exposition", "web", "alerting"),
     # what joins two rooms of the floor below, for app
-    ("memory", "status", "catalogue", "alerting_sight", "recent_changes"),
+    ("memory", "status", "catalogue", "alerting_sight", "recent_changes", "rule_words"),
+    ("alerting_status", "rules_in_force"),
     ("alerting_watch",),
     ("app",),
     ("once", "probing", "catalog", "forgetting", "canaries", "demo", "alert_verbs"),  # the bodies of verbs

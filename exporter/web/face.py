@@ -5,7 +5,7 @@ The face asks at each request and keeps nothing, so it can never show what is no
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -50,13 +50,37 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
+class LandingAlert:
+    """One alert that fires, for the landing page."""
+
+    name: str
+    severity: str
+    summary: str
+    since: str  # how long: "12 min"
+    runbook: str = ""  # its name
+
+
+@dataclass(frozen=True, slots=True)
 class Landing:
     """What the landing page says."""
 
     version: str
     clusters: tuple[LandingCluster, ...] = ()
     troubles: tuple[Trouble, ...] = ()
+    alerts: tuple[LandingAlert, ...] = ()  # what fires, the worst first
     external_url: str | None = None  # where people reach this daemon, as configured
+
+
+def _no_document() -> Mapping[str, Any]:
+    return {"status": "success", "data": {}}
+
+
+def _no_runbooks() -> Sequence[str]:
+    return ()
+
+
+def _no_runbook(name: str) -> str | None:
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,3 +93,8 @@ class Face:
     config_yaml: Callable[[], str]  # without secrets
     reload: Callable[[], Awaitable[str | None]]  # None: done; text: why the old one stays in force
     landing: Callable[[], Landing]
+    alerts: Callable[[], Mapping[str, Any]] = _no_document  # JSON-able
+    rules: Callable[[], Mapping[str, Any]] = _no_document  # JSON-able
+    # both read the disk and are called in a thread
+    runbooks: Callable[[], Sequence[str]] = _no_runbooks  # names
+    runbook: Callable[[str], str | None] = _no_runbook  # text by name; None: there is none

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from html import escape
+from urllib.parse import quote
 
-from exporter.web.face import Landing, LandingCluster, LandingPeer
+from exporter.web.face import Landing, LandingAlert, LandingCluster, LandingPeer
+
+MAX_ALERTS = 50  # a page, not a list; the API has all of them
 
 # Relative, so that they also hold behind a proxy that adds a path prefix.
 _LINKS = (
     ("metrics", "what Prometheus scrapes"),
     ("api/v1/status", "peers, sources, faults and collections as JSON"),
+    ("api/v1/alerts", "what fires or is about to, as JSON"),
+    ("api/v1/rules", "the alert rules, with those that see nothing here, as JSON"),
+    ("runbooks", "what to do about each alert"),
     ("config", "the configuration in force, without secrets"),
     ("-/healthy", "is the daemon alive"),
     ("-/ready", "has every peer been polled once"),
@@ -35,6 +41,7 @@ def landing_html(landing: Landing) -> str:
                 f"<br><code>{escape(trouble.remedy)}</code></div>"
                 for trouble in landing.troubles
             ),
+            _alerts(landing.alerts),
             *map(_cluster, landing.clusters),
             "<h2>Where to look</h2><table>",
             *(f'<tr><td><a href="{path}">/{path}</a></td><td>{what}</td></tr>' for path, what in _LINKS),
@@ -48,6 +55,25 @@ def _address(external_url: str | None) -> str:
         return ""
     url = escape(external_url)
     return f'<p>Its address: <a href="{url}">{url}</a></p>'
+
+
+def _alerts(alerts: tuple[LandingAlert, ...]) -> str:
+    if not alerts:
+        return ""
+    shown = alerts[:MAX_ALERTS]
+    more = f"<p>and {len(alerts) - len(shown)} more</p>" if len(alerts) > len(shown) else ""
+    rows = "".join(map(_alert, shown))
+    return f"<h2>Firing: {len(alerts)}</h2><table>{rows}</table>{more}"
+
+
+def _alert(alert: LandingAlert) -> str:
+    name, runbook = escape(alert.name), quote(alert.runbook, safe="")
+    what = f'<a href="runbooks/{runbook}">{name}</a>' if runbook else name
+    shade = "down" if alert.severity == "critical" else ""
+    return (
+        f'<tr><td class="{shade}">{escape(alert.severity)}</td><td>{what}</td>'
+        f"<td>{escape(alert.summary)}</td><td>{escape(alert.since)}</td></tr>"
+    )
 
 
 def _cluster(cluster: LandingCluster) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -37,6 +40,10 @@ def web_app(*, face: Face, access: Access, enable_lifecycle: bool) -> ASGIApp:
             Route("/-/reload", routes.reload, methods=["POST", "PUT"]),  # PUT as Prometheus has it
             Route("/config", routes.config),
             Route("/api/v1/status", routes.status),
+            Route("/api/v1/alerts", routes.alerts),
+            Route("/api/v1/rules", routes.rules),
+            Route("/runbooks", routes.runbooks),
+            Route("/runbooks/{name}", routes.runbook),
         ]
     )
     starlette.router.redirect_slashes = False  # an unknown path is 404, with a slash or without
@@ -83,9 +90,31 @@ class _Routes:
         return HTMLResponse(landing_html(self._face.landing()))
 
     async def status(self, request: Request) -> Response:
-        body = json.dumps(self._face.status(), ensure_ascii=False, allow_nan=False)
-        return Response(body.encode(errors="replace"), media_type="application/json")
+        return _json(self._face.status())
+
+    async def alerts(self, request: Request) -> Response:
+        return _json(self._face.alerts())
+
+    async def rules(self, request: Request) -> Response:
+        return _json(self._face.rules())
+
+    async def runbooks(self, request: Request) -> Response:
+        names = await asyncio.to_thread(self._face.runbooks)
+        return PlainTextResponse("".join(f"/runbooks/{name}\n" for name in names))
+
+    async def runbook(self, request: Request) -> Response:
+        text = await asyncio.to_thread(self._face.runbook, request.path_params["name"])
+        if text is not None:
+            return PlainTextResponse(text)
+        names = await asyncio.to_thread(self._face.runbooks)
+        known = "".join(f"  {name}\n" for name in names)
+        return PlainTextResponse(f"There is no such runbook. There are:\n{known}", status_code=404)
 
     @property
     def _is_open(self) -> bool:
         return self._enable_lifecycle or self._access.knows_its_clients
+
+
+def _json(document: Mapping[str, Any]) -> Response:
+    body = json.dumps(document, ensure_ascii=False, allow_nan=False)
+    return Response(body.encode(errors="replace"), media_type="application/json")
