@@ -6,7 +6,7 @@ Nothing can be computed in them: no attribute, no index, no format. `{{` and `}}
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from exporter.alerting.words import LabelPairs, Rule
 FIELDS = ("value", "threshold", "since", "eta", "changed", "url")
 
 _TOKENS = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+_CLAUSES = re.compile(r"[,;:.(]?[^,;:.()\n]*[)\n]?", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -72,24 +73,58 @@ def check(template: str, labels: Collection[str], *, has_eta: bool) -> None:
             raise ValueError(f"there is no field {{{part.text}}}; {advice}")
 
 
-def render(template: str, fields: Mapping[str, str]) -> str:
-    """Return the template with its fields filled in; what is not known is left empty."""
-    return "".join(fields.get(part.text, "") if part.is_field else part.text for part in parse(template))
+def fill(template: str, fields: Mapping[str, str], *, escape: Callable[[str], str] = str) -> str:
+    """Return the template with its fields filled in; what is not known is left empty.
+
+    `escape` changes the text between the fields, for a reader to whom some of it means something.
+    """
+    return "".join(
+        fields.get(part.text, "") if part.is_field else escape(part.text) for part in _joined(parse(template))
+    )
+
+
+def without(template: str, fields: Collection[str]) -> str:
+    """Return the template without the clauses that need one of these fields.
+
+    A clause ends at a comma, semicolon, colon, full stop, bracket or the end of a line.
+    """
+    unwanted = [f"{{{field}}}" for field in fields]
+    if not any(field in template for field in unwanted):
+        return template
+    clauses = _CLAUSES.findall(template)
+    kept = [clause for clause in clauses if not any(field in clause for field in unwanted)]
+    return "".join(kept).strip(" ,;:(")
 
 
 def annotations_of(rule: Rule, facts: Facts) -> tuple[tuple[str, str], ...]:
     """Return the rule's annotations, rendered for one alert."""
     fields = {
-        "value": _said(facts.value, facts.unit),
-        "threshold": _said(facts.limit, facts.unit),
+        "value": said(facts.value, facts.unit),
+        "threshold": said(facts.limit, facts.unit),
         "since": moment(facts.since),
         "eta": "unknown" if facts.value is None else duration(facts.value),
         "changed": "; ".join(facts.changes) or "nothing known",
         "url": facts.url,
         **dict(facts.labels),
     }
-    return tuple((name, render(template, fields)) for name, template in rule.annotations)
+    return tuple((name, fill(template, fields)) for name, template in rule.annotations)
 
 
-def _said(value: float | None, unit: str) -> str:
+def said(value: float | None, unit: str) -> str:
+    """Return a number with its unit; "unknown" where there is none."""
     return "unknown" if value is None else quantity(value, unit)
+
+
+def _joined(parts: Iterable[Part]) -> Iterator[Part]:
+    """Yield the parts with text that follows text as one: two braces together may mean something."""
+    text = ""
+    for part in parts:
+        if not part.is_field:
+            text += part.text
+            continue
+        if text:
+            yield Part(text, False)
+            text = ""
+        yield part
+    if text:
+        yield Part(text, False)
