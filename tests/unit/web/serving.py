@@ -44,6 +44,9 @@ class Daemon:
     reload_problem: str | None = None
     reloads: int = 0
     landing: Landing = field(default_factory=lambda: Landing(version="1.2.3"))
+    alerts: Mapping[str, Any] = field(default_factory=dict)
+    rules: Mapping[str, Any] = field(default_factory=dict)
+    runbooks: Mapping[str, str] = field(default_factory=dict)  # text by name
 
     def face(self) -> Face:
         """Return the face that shows this."""
@@ -54,6 +57,10 @@ class Daemon:
             config_yaml=lambda: self.config_yaml,
             reload=self._reload,
             landing=lambda: self.landing,
+            alerts=lambda: self.alerts,
+            rules=lambda: self.rules,
+            runbooks=lambda: tuple(self.runbooks),
+            runbook=self.runbooks.get,
         )
 
     async def _reload(self) -> str | None:

@@ -9,10 +9,13 @@ from html.parser import HTMLParser
 import pytest
 
 from exporter.web.answers import accepts_gzip
-from exporter.web.face import Landing, LandingCluster, LandingPeer, Trouble
+from exporter.web.face import Landing, LandingAlert, LandingCluster, LandingPeer, Trouble
 from tests.unit.web.serving import Daemon, Page, serving
 
-GETS = ("/", "/metrics", "/-/healthy", "/-/ready", "/config", "/api/v1/status")
+GETS = (
+    "/", "/metrics", "/-/healthy", "/-/ready", "/config", "/api/v1/status", "/api/v1/alerts", "/api/v1/rules",
+    "/runbooks",
+)  # fmt: skip
 
 
 async def test_a_scrape_gets_the_page_in_text_format() -> None:
@@ -127,6 +130,67 @@ async def test_the_status_is_json() -> None:
 
     assert answer.headers["content-type"] == "application/json"
     assert json.loads(answer.body) == {"collections": ["a\nb", "🦀", "?"]}
+
+
+async def test_alerts_and_rules_are_json_as_the_application_hands_them_over() -> None:
+    """In Prometheus's shape, which the application makes."""
+    daemon = Daemon(alerts={"data": {"alerts": ["🦀"]}}, rules={"data": {"groups": []}})
+    async with serving(daemon) as site:
+        alerts, rules = await site.ask("GET", "/api/v1/alerts"), await site.ask("GET", "/api/v1/rules")
+
+    assert alerts.headers["content-type"] == rules.headers["content-type"] == "application/json"
+    assert json.loads(alerts.body) == {"data": {"alerts": ["🦀"]}}
+    assert json.loads(rules.body) == {"data": {"groups": []}}
+
+
+async def test_a_runbook_is_plain_text_and_an_unknown_one_names_those_there_are() -> None:
+    """A message links to it; whoever mistypes it finds the right one."""
+    async with serving(Daemon(runbooks={"PeerDown": "# PeerDown\n<b>see</b>", "QuorumLost": "x"})) as site:
+        found = await site.ask("GET", "/runbooks/PeerDown")
+        unknown = await site.ask("GET", "/runbooks/PeerDwon")
+        names = await site.ask("GET", "/runbooks")
+        deeper = await site.ask("GET", "/runbooks/a/b")
+
+    assert (found.status, found.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+    assert found.body == b"# PeerDown\n<b>see</b>"
+    assert unknown.status == 404
+    assert unknown.body == b"There is no such runbook. There are:\n  PeerDown\n  QuorumLost\n"
+    assert names.body == b"/runbooks/PeerDown\n/runbooks/QuorumLost\n"
+    assert deeper.status == 404
+
+
+async def test_the_landing_page_lists_what_fires_with_its_runbook() -> None:
+    """The worst first, as handed over; names cannot be mistaken for HTML."""
+    alerts = (
+        LandingAlert("PeerDown", "critical", "<script>x</script> is down", "12 min", "PeerDown"),
+        LandingAlert("Own", "warning", "too many", "3 s"),
+    )
+    async with serving(Daemon(landing=Landing(version="1.2.3", alerts=alerts))) as site:
+        answer = await site.ask("GET", "/")
+    page = _Read()
+    page.feed(answer.body.decode())
+
+    assert "Firing: 2" in page.text
+    assert "script" not in page.tags
+    assert "<script>x</script> is down12 min" in page.text
+    assert {"runbooks/PeerDown", "api/v1/alerts", "api/v1/rules", "runbooks"} <= page.links
+
+
+async def test_a_storm_of_alerts_leaves_the_landing_page_short() -> None:
+    """The API has all of them."""
+    storm = tuple(LandingAlert("PeerDown", "critical", f"peer {number}", "1 s") for number in range(500))
+    async with serving(Daemon(landing=Landing(version="1.2.3", alerts=storm))) as site:
+        text = (await site.ask("GET", "/")).body.decode()
+
+    assert "Firing: 500" in text
+    assert "and 450 more" in text
+    assert text.count("peer ") == 50
+
+
+async def test_without_an_alert_the_landing_page_says_nothing_of_alerts() -> None:
+    """Nothing to read where nothing is wrong."""
+    async with serving() as site:
+        assert b"Firing" not in (await site.ask("GET", "/")).body
 
 
 async def test_the_landing_page_says_who_is_down_and_what_to_do() -> None:
