@@ -184,7 +184,7 @@ async def test_a_storm_of_alerts_leaves_the_landing_page_short() -> None:
 
     assert "Firing: 500" in text
     assert "and 450 more" in text
-    assert text.count("peer ") == 50
+    assert text.count("<td>peer ") == 50
 
 
 async def test_without_an_alert_the_landing_page_says_nothing_of_alerts() -> None:
