@@ -13,9 +13,11 @@ from exporter.alerting.words import Alert, AlertState, Finding, LabelPairs, Leve
 
 RECOVERED = "recovered"
 
-# An alert that turned so often in an hour ends only after so long without trouble.
+# An alert that turned so often in an hour ends only after so long without trouble. Turns that this
+# prevents count too, or the guard would lapse while it is needed.
 TURNS_OF_FLAPPING = 4
 TURNS_COUNT_SECONDS = 3_600.0
+MAX_TURNS = 10  # kept of one alert; more say nothing more
 FLAPPING_HOLD_SECONDS = 900.0
 
 KEEP_RESOLVED_SECONDS = 3_600.0  # its turns count so long
@@ -119,6 +121,8 @@ def _true(alert: Alert | None, finding: Finding, now: float) -> Alert:
         alert = _new(finding.rule, finding.level, finding.labels, now)
     elif alert.state is AlertState.RESOLVED:
         alert = replace(alert, state=AlertState.PENDING, active_since=now)
+    elif alert.flapping and alert.recovering_since is not None:
+        alert = _turned(alert, now)
     alert = replace(alert, value=finding.value, limit=finding.limit, recovering_since=None, evaluated_at=now)
     if alert.state is AlertState.PENDING and now - alert.active_since >= finding.level.for_seconds:
         return _fires(alert, now)
@@ -155,6 +159,8 @@ def _false(alert: Alert | None, finding: Finding, now: float) -> Alert | None:
     if alert.state is AlertState.PENDING:
         return _dropped(alert, now)
     alert = _settled(alert, now)
+    if alert.flapping and alert.recovering_since is None:
+        alert = _turned(alert, now)
     since = now if alert.recovering_since is None else alert.recovering_since
     hold = max(finding.rule.keep_firing_for_seconds, FLAPPING_HOLD_SECONDS if alert.flapping else 0.0)
     value = alert.value if finding.value is None else finding.value
@@ -190,7 +196,7 @@ def _unless_old(alert: Alert | None, now: float) -> Alert | None:
 
 
 def _turned(alert: Alert, now: float) -> Alert:
-    return _with_turns(alert, (*_recent(alert.turns, now), now))
+    return _with_turns(alert, (*_recent(alert.turns, now), now)[-MAX_TURNS:])
 
 
 def _settled(alert: Alert, now: float) -> Alert:
