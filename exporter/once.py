@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -22,10 +19,9 @@ from exporter.exposition.renderer import Renderer
 from exporter.model import Reading
 from exporter.observe.derived.collections import LAG, POINTS, SHARDS
 from exporter.observe.derived.replicas import LIVE, STATE
-from exporter.observe.fleet import Fleet
 from exporter.observe.watch import ClusterWatch
+from exporter.one_look import one_look
 from exporter.printable import printable
-from exporter.state import DATABASE_NAME, KnownPeer, State
 from exporter.status import failing_sources, note_on, status, status_in_force, total_of, value_of
 
 EXIT_GOOD = 0
@@ -54,38 +50,9 @@ async def once(settings: Settings, output: Output, console: Console) -> int:
     """
     clock = SystemClock()
     board = Board(clock=clock, expires=False)
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader") as reader:
-
-        async def off_loop(function: Any, *arguments: Any) -> Any:
-            return await asyncio.get_running_loop().run_in_executor(reader, function, *arguments)
-
-        fleet = Fleet(
-            board=board,
-            clock=clock,
-            off_loop=off_loop,
-            remembered=_remembered(settings, clock),
-            patience_seconds=0.0,  # there is no later look that could find a joining peer joined
-        )
-        watches = fleet.build(settings.clusters)
-        try:
-            await asyncio.gather(*(watch.look_once() for watch in watches.values()))
-            _show(watches, board, output, console)
-            return exit_code(watches.values())
-        finally:
-            await asyncio.gather(*(watch.close() for watch in watches.values()))
-
-
-def _remembered(settings: Settings, clock: SystemClock) -> tuple[KnownPeer, ...]:
-    """Peers that a daemon with this state directory knows: a dead one is shown, not overlooked."""
-    directory = settings.state.dir
-    # a look leaves no trace: a directory made by another user would keep the daemon out
-    if directory is None or not (directory / DATABASE_NAME).exists():
-        return ()
-    state = State.open(directory, clock=clock)
-    try:
-        return state.known_peers()
-    finally:
-        state.close()
+    async with one_look(settings, board=board, clock=clock) as watches:
+        _show(watches, board, output, console)
+        return exit_code(watches.values())
 
 
 def exit_code(watches: Iterable[ClusterWatch]) -> int:
@@ -98,7 +65,7 @@ def exit_code(watches: Iterable[ClusterWatch]) -> int:
     return EXIT_GOOD
 
 
-def _show(watches: dict[str, ClusterWatch], board: Board, output: Output, console: Console) -> None:
+def _show(watches: Mapping[str, ClusterWatch], board: Board, output: Output, console: Console) -> None:
     view = board.view()
     if output is Output.PROMETHEUS:
         page = Renderer(clock=SystemClock()).render(view.blocks(), OwnMetrics(version=__version__).text())

@@ -19,7 +19,7 @@ FLOORS = (
     ("board",),
     ("observe", "exposition", "web", "alerting"),
     # what joins two rooms of the floor below, for app
-    ("memory", "status", "catalogue", "alerting_sight", "recent_changes", "rule_words"),
+    ("memory", "status", "catalogue", "alerting_sight", "recent_changes", "rule_words", "one_look"),
     ("alerting_status", "rules_in_force"),
     ("alerting_watch",),
     ("app",),
