@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from exporter.alerting.lifecycle import is_active
-from exporter.alerting.words import Alert, AlertState, Finding, LabelPairs
+from exporter.alerting.words import Alert, AlertState, LabelPairs
 
 
 class AlertBook:
@@ -18,10 +18,10 @@ class AlertBook:
         self._firing: dict[str, None] = {}  # in the order in which they began
         self._found: dict[tuple[str, str], dict[LabelPairs, str]] = defaultdict(dict)
 
-    def find(self, finding: Finding) -> Alert | None:
-        """Return the alert that a finding is about."""
-        of_level = self._found.get((finding.rule.name, finding.level.severity))
-        fingerprint = of_level.get(finding.labels) if of_level else None
+    def find(self, rule: str, severity: str, series: LabelPairs) -> Alert | None:
+        """Return the alert of a rule's level on a series."""
+        of_level = self._found.get((rule, severity))
+        fingerprint = of_level.get(series) if of_level else None
         return None if fingerprint is None else self._alerts[fingerprint]
 
     def get(self, fingerprint: str) -> Alert | None:

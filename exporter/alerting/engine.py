@@ -16,6 +16,7 @@ from exporter.alerting.grouping import ASSERT_RESOLVED_SECONDS
 from exporter.alerting.holding import UNSEEN_SECONDS, Holding
 from exporter.alerting.identity import labels_of, series_of
 from exporter.alerting.lifecycle import KEEP_RESOLVED_SECONDS, as_resolved
+from exporter.alerting.rules.meaning import alert_labels
 from exporter.alerting.setup import ReceiverFacts, Setup
 from exporter.alerting.timers import Timers
 from exporter.alerting.words import (
@@ -159,7 +160,8 @@ class Engine:
 
     def _take(self, finding: Finding, now: float, describe: Describe, described: set[str]) -> None:
         """Let a finding change its alert."""
-        old = self._book.find(finding)
+        series = _without_empty(finding.labels)
+        old = self._book.find(finding.rule.name, finding.level.severity, series)
         if old is None and not finding.verdict:
             return
         if finding.level.severity not in self._levels.get(finding.rule.name, ()):
@@ -178,7 +180,7 @@ class Engine:
         if fires and (old is None or old.state is not AlertState.FIRING):
             new = describe(new, finding.rule, finding.level, finding)
             described.add(new.fingerprint)
-        self._put(old, new, finding.labels)
+        self._put(old, new, series)
 
     def _put(self, old: Alert | None, new: Alert, series: LabelPairs) -> None:
         """Keep what became of an alert, and let everybody know who has to."""
@@ -254,7 +256,9 @@ class Engine:
         if level is None:
             return "the level was removed from the rule"
         rule = next(rule for rule in self._setup.rules if rule.name == alert.rule)
-        return "" if labels_of(rule, level, series) == alert.labels else "the labels of the rule were changed"
+        names = alert_labels(rule.condition)
+        is_found = all(name in names for name, _ in series) and labels_of(rule, level, series) == alert.labels
+        return "" if is_found else "the labels of the rule were changed"
 
     def _series_of(self, alert: Alert) -> LabelPairs:
         rule = next((rule for rule in self._setup.rules if rule.name == alert.rule), None)
@@ -276,6 +280,11 @@ class Engine:
         self._touched = {}
         changed = tuple(alert for _, alert in found if alert is not None)
         return changed, tuple(fingerprint for fingerprint, alert in found if alert is None)
+
+
+def _without_empty(labels: LabelPairs) -> LabelPairs:
+    """Return labels as alerts have them, where an empty one is none."""
+    return labels if all(value for _, value in labels) else tuple(pair for pair in labels if pair[1])
 
 
 def _lasting(alert: Alert) -> tuple[object, ...]:

@@ -123,7 +123,7 @@ def _true(alert: Alert | None, finding: Finding, now: float) -> Alert:
         alert = replace(alert, state=AlertState.PENDING, active_since=now)
     elif alert.flapping and alert.recovering_since is not None:
         alert = _turned(alert, now)
-    alert = replace(alert, value=finding.value, limit=finding.limit, recovering_since=None, evaluated_at=now)
+    alert = _with_value(replace(alert, recovering_since=None), finding, now)
     if alert.state is AlertState.PENDING and now - alert.active_since >= finding.level.for_seconds:
         return _fires(alert, now)
     return _settled(alert, now)
@@ -163,11 +163,19 @@ def _false(alert: Alert | None, finding: Finding, now: float) -> Alert | None:
         alert = _turned(alert, now)
     since = now if alert.recovering_since is None else alert.recovering_since
     hold = max(finding.rule.keep_firing_for_seconds, FLAPPING_HOLD_SECONDS if alert.flapping else 0.0)
-    value = alert.value if finding.value is None else finding.value
-    alert = replace(alert, value=value, evaluated_at=now)
+    alert = _with_value(alert, finding, now)
     if now - since >= hold:
         return _resolved(_turned(alert, now), RECOVERED, now)
     return replace(alert, recovering_since=since)
+
+
+def _with_value(alert: Alert, finding: Finding, now: float) -> Alert:
+    """Take over what was compared; a finding without a value leaves the last one."""
+    if finding.value is None:
+        return replace(alert, evaluated_at=now)
+    return replace(
+        alert, value=finding.value, limit=finding.limit, unit=finding.unit or alert.unit, evaluated_at=now
+    )
 
 
 def _resolved(alert: Alert, reason: str, now: float) -> Alert:

@@ -37,7 +37,9 @@ from exporter.model import Kind, MetricSpec
 START = 1_800_000_000.0  # a Friday, 08:00 UTC
 INTERVAL = 15.0  # every rule is evaluated at least so often
 
-SPEC = MetricSpec("qdrantx_trouble", Kind.GAUGE, "Trouble", "1", "GET /telemetry", ("qdrant_cluster",))
+SPEC = MetricSpec(
+    "qdrantx_trouble", Kind.GAUGE, "Trouble", "1", "GET /telemetry", ("qdrant_cluster", "peer", "collection")
+)
 OPS = ReceiverFacts("ops-1", "ops")
 CHAT = ReceiverFacts("chat-1", "chat")
 PAGER = ReceiverFacts("pager-1", "pager", wants_reminders=False)
