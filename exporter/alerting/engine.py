@@ -175,8 +175,9 @@ class Engine:
             return  # a label of the rule gives another series the same labels, and it came first
         fires = new.state is AlertState.FIRING
         if fires and finding.verdict is not None:
-            self._findings[new.fingerprint] = finding
             self._holding.seen(new.fingerprint)
+            if finding.verdict or finding.value is not None:
+                self._findings[new.fingerprint] = finding
         if fires and (old is None or old.state is not AlertState.FIRING):
             new = describe(new, finding.rule, finding.level, finding)
             described.add(new.fingerprint)
