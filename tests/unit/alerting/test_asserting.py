@@ -1,0 +1,201 @@
+"""Receivers that are told the whole state: at once of a change, and again; none waits for another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+import pytest
+
+from exporter.alerting.asserting import Asserting
+from exporter.alerting.receivers.alertmanager import Alertmanager
+from exporter.alerting.receivers.contract import Asserter, Sending
+from exporter.alerting.words import Alert, Delivery, Outcome
+from exporter.config.alerting import AlertmanagerSettings
+from tests.kit.clock import ManualClock
+from tests.kit.notifications import alert
+from tests.kit.receiver import BUSY, REFUSE, TOO_MANY, Arrival, ScriptedReceiver
+
+
+def alertmanager(url: str, name: str = "am") -> Alertmanager:
+    settings = AlertmanagerSettings.model_construct(urls=(url.removesuffix("/hook"),), deadline_seconds=5.0)
+    return Alertmanager(id=f"{name}-1", name=name, settings=settings)
+
+
+@dataclass
+class Truth:
+    """What is told now."""
+
+    alerts: list[Alert] = field(default_factory=lambda: [alert()])
+
+    def __call__(self, asserter: Asserter) -> Sequence[Alert]:
+        return tuple(self.alerts)
+
+
+@asynccontextmanager
+async def asserting(clock: ManualClock, truth: Truth, *asserters: Asserter) -> AsyncIterator[Asserting]:
+    """Run it for these asserters, with the longest pauses that jitter may give."""
+    asserting = Asserting(
+        asserters={asserter.id: asserter for asserter in asserters},
+        alerts=truth,
+        clock=clock,
+        unsaved=lambda: False,
+        uniform=lambda low, high: high,
+    )
+    running = asyncio.create_task(asserting.run())
+    try:
+        yield asserting
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Return when something is true, in real time."""
+    async with asyncio.timeout(10.0):
+        while not holds():
+            await asyncio.sleep(0.005)
+
+
+def value(asserting: Asserting, *labels: str, name: str) -> float:
+    found = {(reading.spec.name, reading.labels): reading.value for reading in asserting.readings()}
+    return found[name, labels]
+
+
+def counted(asserting: Asserting, outcome: str, name: str = "am") -> float:
+    return value(asserting, name, outcome, name="qdrantx_notifications_total")
+
+
+def peers(arrival: Arrival) -> list[str]:
+    return [told["labels"]["peer"] for told in arrival.json]
+
+
+async def test_the_state_is_told_at_once_and_at_every_change() -> None:
+    """Long before the interval is over."""
+    truth = Truth()
+    async with (
+        ScriptedReceiver() as server,
+        asserting(ManualClock(), truth, alertmanager(server.url)) as told,
+    ):
+        await until(lambda: counted(told, "delivered") == 1.0)
+        truth.alerts.append(alert(2))
+        told.wake()
+
+        await until(lambda: counted(told, "delivered") == 2.0)
+
+        assert [len(peers(arrival)) for arrival in server.arrivals] == [1, 2]
+
+
+async def test_the_state_is_told_again_when_the_interval_is_over() -> None:
+    """Nothing changed; the other side must not take silence for an end."""
+    clock = ManualClock()
+    async with (
+        ScriptedReceiver() as server,
+        asserting(clock, Truth(), alertmanager(server.url)) as told,
+    ):
+        await until(lambda: counted(told, "delivered") == 1.0)
+        first = told.told_at()["am-1"]
+        clock.advance(60.0)
+
+        await until(lambda: counted(told, "delivered") == 2.0)
+
+        assert first is not None
+        assert told.told_at() == {"am-1": first + 60.0}
+
+
+async def test_what_was_not_taken_is_told_again_soon_as_it_is_then() -> None:
+    """There is no queue: the newest state is all that matters."""
+    clock, truth = ManualClock(), Truth()
+    async with (
+        ScriptedReceiver() as server,
+        asserting(clock, truth, alertmanager(server.url)) as told,
+    ):
+        await until(lambda: counted(told, "delivered") == 1.0)
+        server.script(BUSY)
+        truth.alerts = [alert(2)]
+        told.wake()
+        await until(lambda: counted(told, "retry") == 1.0)
+        truth.alerts = [alert(3)]
+        clock.advance(4.0)
+
+        await until(lambda: counted(told, "delivered") == 2.0)
+
+        assert peers(server.arrivals[-1]) == ["10.0.0.3:6333"]
+
+
+async def test_a_change_does_not_break_the_pause_that_a_server_asked_for() -> None:
+    """Retry-After holds, whatever happens meanwhile."""
+    clock, truth = ManualClock(), Truth()
+    async with ScriptedReceiver() as server:
+        server.script(TOO_MANY)
+        async with asserting(clock, truth, alertmanager(server.url)) as told:
+            await until(lambda: counted(told, "retry") == 1.0)
+            told.wake()
+            await asyncio.sleep(0.1)
+            assert len(server.arrivals) == 1
+
+            clock.advance(1.0)
+
+            await until(lambda: counted(told, "delivered") == 1.0)
+
+
+async def test_one_that_refuses_is_down_and_delays_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+    """One outage is one line in the log."""
+    clock = ManualClock()
+    async with ScriptedReceiver(lambda: REFUSE) as closed, ScriptedReceiver() as open_:
+        asserters = (alertmanager(closed.url, "closed"), alertmanager(open_.url, "open"))
+        async with asserting(clock, Truth(), *asserters) as told:
+            await until(lambda: counted(told, "delivered", "open") == 1.0)
+            for times in (1.0, 2.0, 3.0):
+                await until(lambda: counted(told, "refused", "closed") >= times)  # noqa: B023
+                clock.advance(60.0)
+
+            assert value(told, "closed", name="qdrantx_receiver_up") == 0.0
+            assert value(told, "open", name="qdrantx_receiver_up") == 1.0
+            assert told.told_at()["closed-1"] is None
+
+    assert capsys.readouterr().out.count("assertion.failed") == 1
+
+
+async def test_asserters_come_and_go_at_a_reload() -> None:
+    """The new one is told at once, the old one nothing any more."""
+    truth = Truth()
+    async with (
+        ScriptedReceiver() as old,
+        ScriptedReceiver() as new,
+        asserting(ManualClock(), truth, alertmanager(old.url)) as told,
+    ):
+        await until(lambda: counted(told, "delivered") == 1.0)
+        other = alertmanager(new.url, "other")
+        told.reconfigure({other.id: other})
+        await until(lambda: counted(told, "delivered", "other") == 1.0)
+        told.wake()
+        await until(lambda: counted(told, "delivered", "other") == 2.0)
+
+        assert len(old.arrivals) == 1
+        assert list(told.told_at()) == ["other-1"]
+
+
+class Broken:
+    """An asserter with a bug."""
+
+    id, name, interval_seconds = "broken-1", "broken", 60.0
+
+    async def tell(self, alerts: Sequence[Alert], sending: Sending) -> Delivery:
+        raise KeyError("https://example.com/secret")
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_a_bug_in_an_asserter_ends_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its text, which may hold a secret, is in no log."""
+    async with asserting(ManualClock(), Truth(), Broken()) as told:
+        await until(lambda: counted(told, Outcome.RETRY.value, "broken") == 1.0)
+
+    written = capsys.readouterr()
+    assert "KeyError" in written.out
+    assert "secret" not in written.out + written.err
