@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-import io
 import os
 import sys
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, TypeVar
+from typing import Annotated, Any
 
 import typer
 
 from exporter import __version__
-from exporter.config.flags import FLAGS, Flag, FlagKind
-
-if TYPE_CHECKING:
-    from exporter.config.settings import Settings
-    from exporter.logs import Redactor
-
-T = TypeVar("T")
-
-EXIT_FAILED = 1
-EXIT_BAD_CONFIGURATION = 2
-
-# A collection's name has up to 255 characters, each up to 10 wide where it is escaped; the rest is numbers.
-WIDTH_WITHOUT_TERMINAL = 4_000
+from exporter.cli_alerting import alerts, rules, silence
+from exporter.cli_start import (
+    EXIT_BAD_CONFIGURATION,
+    EXIT_FAILED,
+    console,
+    fail,
+    one_of,
+    or_exit,
+    read_settings,
+    rewrite,
+    run_to_end,
+    start,
+    with_flags,
+)
 
 app = typer.Typer(
     name="qdrant-exporter",
@@ -40,44 +37,17 @@ peers = typer.Typer(help="Known peers.", no_args_is_help=True)
 app.add_typer(peers, name="peers")
 canary = typer.Typer(help="The write canary.", no_args_is_help=True)
 app.add_typer(canary, name="canary")
+app.add_typer(alerts, name="alerts")
+app.add_typer(rules, name="rules")
+app.add_typer(silence, name="silence")
 
 
 def main() -> None:
     """Run the command line."""
     for stream in (sys.stdout, sys.stderr):
         # a collection's name that the terminal's encoding lacks must not end the verb
-        _rewrite(stream, errors="backslashreplace")
+        rewrite(stream, errors="backslashreplace")
     app()
-
-
-def with_flags(verb: Callable[..., None]) -> Callable[..., None]:
-    """Give a verb every flag of the table; it receives them as one dict `flags`, by flag name."""
-    # evaluated here: typer takes a signature that is set as it is, and text tells it no option, help or bound
-    parameters = inspect.signature(verb, eval_str=True).parameters
-    own = [parameter for name, parameter in parameters.items() if name != "flags"]
-    names = {flag.name.replace(".", "_").replace("-", "_"): flag for flag in FLAGS}
-
-    def called(**arguments: Any) -> None:
-        flags = {flag.name: arguments.pop(name) for name, flag in names.items()}
-        verb(flags=flags, **arguments)
-
-    options = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(flag))
-        for name, flag in names.items()
-    ]
-    called.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
-    called.__annotations__ = {one.name: one.annotation for one in [*own, *options]}
-    called.__name__, called.__doc__ = verb.__name__, verb.__doc__
-    return called
-
-
-def _option(flag: Flag) -> Any:
-    kind: Any = bool if flag.kind is FlagKind.SWITCH else list[str] if flag.repeatable else str
-    metavar = None if flag.kind is FlagKind.SWITCH else flag.placeholder or "|".join(flag.choices)
-    help_text = f"{flag.what} [{flag.variable}]"
-    if flag.kind is FlagKind.SWITCH:
-        return Annotated[kind | None, typer.Option(flag.option, help=help_text, show_default=False)]
-    return Annotated[kind | None, typer.Option(flag.option, help=help_text, metavar=metavar)]
 
 
 @app.callback(invoke_without_command=True)
@@ -95,9 +65,9 @@ def run(*, flags: dict[str, Any]) -> None:
     """Watch until stopped, and serve /metrics."""
     from exporter.app import Daemon
 
-    settings, redactor = _start(flags)
-    daemon = Daemon(settings=settings, read_settings=lambda: _read(flags), redactor=redactor)
-    _run(daemon.run())
+    settings, redactor = start(flags)
+    daemon = Daemon(settings=settings, read_settings=lambda: read_settings(flags), redactor=redactor)
+    run_to_end(daemon.run())
 
 
 @app.command()
@@ -107,12 +77,16 @@ def check(
     """Check a configuration file: every problem at once, with line and what to write instead."""
     from exporter.config.checks import warnings_of
     from exporter.config.loader import load
+    from exporter.rules_in_force import rules_in_force
 
-    settings = _or_exit(lambda: load(config, {}, os.environ))
+    settings = or_exit(lambda: load(config, {}, os.environ))
+    found = or_exit(lambda: rules_in_force(settings.alerting, file=config))
     for warning in warnings_of(settings):
         typer.echo(f"{config}: warning: {warning}", err=True)
     clusters = ", ".join(cluster.name for cluster in settings.clusters)
-    typer.echo(f"{config}: good; clusters: {clusters}")
+    told = ", ".join(receiver.name for receiver in settings.alerting.receivers)
+    alerting = f"; rules: {len(found.rules)}; receivers: {told}" if told else ""
+    typer.echo(f"{config}: good; clusters: {clusters}{alerting}")
 
 
 @app.command()
@@ -128,21 +102,16 @@ def once(
 
     Exit code 1: a peer is down. 3: a part failed, or a peer of the cluster is not watched.
     """
-    from rich.console import Console
-
     from exporter.once import Output
     from exporter.once import once as look_once
 
-    if output not in list(Output):
-        _fail(f"--output: there is no {output!r}; write table, json or prometheus", EXIT_BAD_CONFIGURATION)
+    one_of("--output", output, [*Output])
     if flags["log.level"] is None:
         flags["log.level"] = "error"  # what failed stands in the table
-    settings, _ = _start(flags)
+    settings, _ = start(flags)
     if output == Output.PROMETHEUS:
-        _rewrite(sys.stdout, encoding="utf-8")  # the format's own, whatever the terminal's is
-    # a pipe has no width: what is read by a program stays one line an entry
-    width = None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL
-    raise typer.Exit(_run(look_once(settings, Output(output), Console(width=width))))
+        rewrite(sys.stdout, encoding="utf-8")  # the format's own, whatever the terminal's is
+    raise typer.Exit(run_to_end(look_once(settings, Output(output), console())))
 
 
 CollectionArgument = Annotated[str, typer.Argument(help="Its name, or an alias.", metavar="COLLECTION")]
@@ -192,17 +161,15 @@ def probe(
     from exporter.probing.report import Output, Wanted
     from exporter.probing.run import probe as probe_once
 
-    if output not in list(Output):
-        _fail(f"--output: there is no {output!r}; write text or json", EXIT_BAD_CONFIGURATION)
+    one_of("--output", output, [*Output])
     if flags["log.level"] is None:
         flags["log.level"] = "error"  # what failed is told in words
-    settings, _ = _start(flags)
+    settings, _ = start(flags)
     wanted = Wanted(
         collection=collection, count=count, cluster=cluster, peer=peer, vector=vector, hnsw_ef=hnsw_ef,
         limit=limit, recall=not no_recall, output=Output(output),
     )  # fmt: skip
-    width = None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL
-    raise typer.Exit(_run(probe_once(settings, wanted, Console(width=width), Console(stderr=True))))
+    raise typer.Exit(run_to_end(probe_once(settings, wanted, console(), Console(stderr=True))))
 
 
 @app.command()
@@ -223,7 +190,7 @@ def demo(
     _needs_engine()
     from exporter.demo import demo as play
 
-    _run(play(listen_address))
+    run_to_end(play(listen_address))
 
 
 @app.command()
@@ -237,7 +204,7 @@ def embedded(
     _needs_engine()
     from exporter.embedded.server import serve
 
-    _run(serve(port, data))
+    run_to_end(serve(port, data))
 
 
 @peers.command()
@@ -257,11 +224,11 @@ def forget(
     from exporter.forgetting import forget_peer
 
     if state_dir is None:
-        _fail("give --state.dir: it is where the daemon remembers peers", EXIT_BAD_CONFIGURATION)
+        fail("give --state.dir: it is where the daemon remembers peers", EXIT_BAD_CONFIGURATION)
     try:
         typer.echo(forget_peer(state_dir, cluster, peer, clock=SystemClock()))
     except StateError as error:
-        _fail(str(error), EXIT_FAILED)
+        fail(str(error), EXIT_FAILED)
 
 
 @canary.command()
@@ -270,67 +237,15 @@ def remove(*, flags: dict[str, Any]) -> None:
     """Delete the collection that the write canary made, from every cluster."""
     from exporter.canaries import remove_canaries
 
-    settings, _ = _start(flags)
-    lines, code = _run(remove_canaries(settings))
+    settings, _ = start(flags)
+    lines, code = run_to_end(remove_canaries(settings))
     for line in lines:
         typer.echo(line, err=code != 0)
     raise typer.Exit(code)
-
-
-def _read(flags: dict[str, Any]) -> Settings:
-    from exporter.config.loader import load
-
-    return load(None, flags, os.environ)
-
-
-def _start(flags: dict[str, Any]) -> tuple[Settings, Redactor]:
-    """Read the settings and start logging; all problems go to stderr, exit code 2."""
-    from exporter.config.checks import warnings_of
-    from exporter.logs import Redactor, configure, get_logger
-
-    settings = _or_exit(lambda: _read(flags))
-    redactor = Redactor()
-    redactor.hide(secret.reveal() for secret in settings.secrets())
-    configure(level=settings.log.level, format=settings.log.format, redactor=redactor)
-    for warning in warnings_of(settings):
-        get_logger().warning("configuration.doubtful", reason=warning)
-    return settings, redactor
-
-
-def _or_exit(read: Callable[[], Settings]) -> Settings:
-    from exporter.errors import ConfigError
-
-    try:
-        return read()
-    except ConfigError as error:
-        _fail(str(error), EXIT_BAD_CONFIGURATION)
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    from exporter.errors import ConfigError, ExporterError
-
-    try:
-        return asyncio.run(work)
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-    except ConfigError as error:
-        _fail(str(error), EXIT_BAD_CONFIGURATION)
-    except (ExporterError, OSError) as error:
-        _fail(str(error), EXIT_FAILED)
-
-
-def _rewrite(stream: TextIO, *, encoding: str | None = None, errors: str | None = None) -> None:
-    if isinstance(stream, io.TextIOWrapper):  # not so where a caller of ours put something else in place
-        stream.reconfigure(encoding=encoding, errors=errors)
 
 
 def _needs_engine() -> None:
     from importlib.util import find_spec
 
     if find_spec("qdrant_edge") is None:
-        _fail("this needs the extra demo: pip install 'qdrant-exporter[demo]'", EXIT_FAILED)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(message, err=True)
-    sys.exit(code)
+        fail("this needs the extra demo: pip install 'qdrant-exporter[demo]'", EXIT_FAILED)

@@ -24,7 +24,7 @@ FLOORS = (
     ("alerting_watch",),
     ("app",),
     ("once", "probing", "catalog", "forgetting", "canaries", "demo", "alert_verbs"),  # the bodies of verbs
-    ("cli", "cli_alerting", "__main__"),
+    ("cli", "cli_alerting", "cli_start", "__main__"),
 )
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 # The foundation's words build on each other, and `python -m exporter` is the command itself.
@@ -43,11 +43,11 @@ DOORS = {
     "pydantic": ("config", "web.web_file"),
     "pydantic_core": ("config",),
     "qdrant_edge": ("embedded",),
-    "rich": ("cli", "once", "probing", "demo", "alert_verbs"),
+    "rich": ("cli", "cli_start", "once", "probing", "demo", "alert_verbs"),
     "sqlite3": ("state",),
     "starlette": ("web",),
     "structlog": ("logs",),
-    "typer": ("cli", "cli_alerting"),
+    "typer": ("cli", "cli_alerting", "cli_start"),
     "uvicorn": ("web",),
     "yaml": ("config", "web.web_file", "alerting.rules.prometheus"),
     "yarl": ("qdrant",),  # aiohttp's URLs
