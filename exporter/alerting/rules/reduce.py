@@ -75,7 +75,10 @@ def increase(samples: Samples, *, start: float, end: float) -> float:
     not drawn out to before it was 0. Needs two samples.
     """
     seconds, values = samples
-    grown = values[-1] - values[0] + sum(before for before, after in pairwise(values) if after < before)
+    grown = values[-1] - values[0]
+    for earlier, later in pairwise(values):
+        if later < earlier:
+            grown += earlier
     seen = seconds[-1] - seconds[0]
     distance = seen / (len(values) - 1)
     before = _to_edge(seconds[0] - start, distance)
