@@ -69,8 +69,10 @@ class Told:
 class Rehearsal:
     """Plays timelines, each in a cluster of its own, against one rule."""
 
-    def __init__(self, rule: Rule, timelines: Sequence[Timeline]) -> None:
+    def __init__(self, rule: Rule, timelines: Sequence[Timeline], *, flap_guard: bool = False) -> None:
+        """`flap_guard`: Prometheus has none, so it is off unless it is what is looked at."""
         self._rule = rule
+        self._flap_guard = flap_guard
         self._clock = ManualClock(now=-LEAD_SECONDS)
         self._board = Board(clock=self._clock)
         keep_histories(self._board, [rule])
@@ -123,8 +125,8 @@ class Rehearsal:
         alert = advance(self._alerts.get(key), finding, self._clock.now())
         if alert is None:
             self._alerts.pop(key, None)
-        else:  # the flap guard is ours alone
-            self._alerts[key] = replace(alert, turns=(), flapping=False)
+        else:
+            self._alerts[key] = alert if self._flap_guard else replace(alert, turns=(), flapping=False)
 
 
 class _Player:

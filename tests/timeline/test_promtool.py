@@ -1,7 +1,7 @@
 """The proof: our engine and Prometheus fire alike at every step, for every rule of the shipped pack.
 
-What differs by design is tested as a difference: `clear`, the flap guard (switched off here), a series
-that is gone, a source that is lost for longer than the hold of the export, or while an alert is pending.
+What differs by design is tested as a difference: `clear`, the flap guard, a series that is gone, and a
+source that is lost, which Prometheus takes for a recovery; the hold of the export bridges ten minutes.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from exporter.alerting.rules.load import RuleSet, load_rules
+from exporter.alerting.rules.meaning import alert_labels
 from exporter.alerting.rules.shipped import shipped_rules
 from exporter.alerting.words import WINDOWED, Reduce, Rule
 from exporter.catalogue import SPECS
-from tests.timeline.differential import ABSENT, Rehearsal, Segment, Timeline, differences
+from exporter.model import OURS, PROBED
+from tests.timeline.differential import ABSENT, Rehearsal, Segment, Timeline, Told, differences
 from tests.timeline.tapes import STEP_SECONDS, roles_of
 
 PACK: RuleSet = load_rules(shipped_rules(), specs=SPECS, overrides={})
@@ -100,3 +102,126 @@ def test_a_rule_fires_and_resolves_as_prometheus_would(rule: Rule, tmp_path: Pat
     assert differences(plain, told, tmp_path) == ""
     assert fired == {level.severity for level in rule.levels}, "a script that never fires proves nothing"
     made_up_ones()
+
+
+def rule_named(name: str) -> Rule:
+    """Return a rule of the pack."""
+    return next(rule for rule in PACK.rules if rule.name == name)
+
+
+def fires_in(told: Told) -> list[int]:
+    """Return the steps at which something of ours fires."""
+    return [step for step, firing in enumerate(told.firing) if firing]
+
+
+def firing_at(told: Told, steps: range) -> Told:
+    """Return what was told, as if the alert fired at these steps and no others."""
+    ever = set().union(*told.firing)
+    firing = [ever if step in steps else set() for step in range(len(told.firing))]
+    return Told(firing, told.pages)
+
+
+CAN_BE_LOST = [
+    rule
+    for rule in PACK.rules
+    if not {"peer", "shard"}.isdisjoint(alert_labels(rule.condition))
+    and rule.condition.selector.spec.source not in (OURS, PROBED)
+    and rule.condition.selector.reduce not in WINDOWED
+    and rule.when is None
+]
+
+
+@pytest.mark.parametrize("rule", CAN_BE_LOST, ids=lambda rule: rule.name)
+def test_the_hold_of_the_export_bridges_a_source_that_is_lost_for_nine_minutes(
+    rule: Rule, tmp_path: Path
+) -> None:
+    """Ours is undecided meanwhile and fires on; so does Prometheus with its ten minutes."""
+    plain = as_prometheus_has_it(rule)
+    roles, hold = roles_of(plain), steps_of(plain)
+    worst = next(
+        target
+        for target in range(len(roles[0].targets) - 1, 0, -1)
+        if Rehearsal(plain, [[Segment(hold + 3, (target,))]]).play().firing[-1]
+    )
+    there = Segment(hold + 3, (worst,))
+    told = Rehearsal(plain, [[there, Segment(36, (worst,), lost=True), there]]).play()
+
+    assert fires_in(told)[-1] == len(told.firing) - 1
+    assert len(fires_in(told)) >= 36 + hold
+    assert differences(plain, told, tmp_path, holds_gaps=True) == ""
+
+
+def test_clear_holds_an_alert_that_prometheus_resolves(tmp_path: Path) -> None:
+    """Between clear and threshold ours fires on; beyond clear it ends."""
+    rule = rule_named("IndexingLag")
+    roles = roles_of(rule)
+    level = rule.levels[0]
+    assert level.clear is not None
+    assert level.threshold is not None
+    over, between, safe = (roles[0].targets.index(value) for value in (10_001.0, 10_000.0, 0.0))
+    line = [Segment(70, (over,)), Segment(10, (between,)), Segment(5, (safe,))]
+    told = Rehearsal(rule, [line]).play()
+
+    assert fires_in(told) == list(range(61, 81))
+    assert differences(rule, firing_at(told, range(61, 71)), tmp_path) == ""
+
+
+def test_a_source_lost_for_longer_than_the_hold_ends_the_alert_of_prometheus_alone(tmp_path: Path) -> None:
+    """Nothing has recovered: nobody can say. Ours is undecided for as long as that lasts."""
+    rule = as_prometheus_has_it(rule_named("DiskUsed"))
+    rule = replace(rule, levels=rule.levels[1:])
+    full = roles_of(rule)[0].targets.index(0.801)
+    line = [Segment(30, (full,)), Segment(60, (full,), lost=True)]
+    told = Rehearsal(rule, [line]).play()
+
+    assert fires_in(told) == list(range(21, 91))
+    # three intervals until the page loses it, and ten minutes that Prometheus holds it
+    assert differences(rule, firing_at(told, range(21, 34 + 40)), tmp_path, holds_gaps=True) == ""
+
+
+def test_a_source_lost_while_an_alert_is_pending_freezes_ours_and_starts_that_of_prometheus_anew(
+    tmp_path: Path,
+) -> None:
+    """The time in which nobody could look is in no `for` of ours."""
+    rule = as_prometheus_has_it(rule_named("DiskUsed"))
+    rule = replace(rule, levels=rule.levels[1:])
+    full = roles_of(rule)[0].targets.index(0.801)
+    line = [Segment(10, (full,)), Segment(10, (full,), lost=True), Segment(30, (full,))]
+    told = Rehearsal(rule, [line]).play()
+
+    # 20 steps after the first, and the 8 at which what was known had expired
+    assert fires_in(told) == list(range(29, 51))
+    assert differences(rule, firing_at(told, range(41, 51)), tmp_path) == ""
+
+
+def test_what_is_gone_ends_ours_at_once_and_that_of_the_export_after_its_hold(tmp_path: Path) -> None:
+    """Every source answers without it: it is no gap."""
+    rule = as_prometheus_has_it(rule_named("ShardNotLoaded"))
+    broken = roles_of(rule)[0].targets.index(0.0)
+    line = [Segment(10, (broken,)), Segment(60, (ABSENT,))]
+    told = Rehearsal(rule, [line]).play()
+
+    assert fires_in(told) == list(range(5, 11))
+    assert differences(rule, firing_at(told, range(5, 11 + 40)), tmp_path, holds_gaps=True) == ""
+
+
+def test_the_hold_of_the_export_delays_its_recoveries_by_ten_minutes(tmp_path: Path) -> None:
+    """Prometheus cannot tell a recovery from a gap; that is the price of the hold."""
+    rule = as_prometheus_has_it(rule_named("ShardNotLoaded"))
+    broken, well = (roles_of(rule)[0].targets.index(value) for value in (0.0, 1.0))
+    told = Rehearsal(rule, [[Segment(10, (broken,)), Segment(60, (well,))]]).play()
+
+    assert fires_in(told) == list(range(5, 11))
+    assert differences(rule, firing_at(told, range(5, 11 + 40)), tmp_path, holds_gaps=True) == ""
+
+
+def test_the_flap_guard_holds_what_prometheus_lets_come_and_go(tmp_path: Path) -> None:
+    """After four turns within the hour ours ends only after a quarter of an hour without trouble."""
+    rule = rule_named("ReceiverRefuses")
+    refusing, well = (roles_of(rule)[0].targets.index(value) for value in (0.0, 1.0))
+    turn = [Segment(2, (refusing,)), Segment(2, (well,))]
+    told = Rehearsal(rule, [[*turn, *turn, *turn]], flap_guard=True).play()
+
+    assert fires_in(told) == [1, 2, 5, 6, *range(9, 14 - 1)]
+    theirs = [firing if step in (1, 2, 5, 6, 9, 10) else set() for step, firing in enumerate(told.firing)]
+    assert differences(rule, Told(theirs, told.pages), tmp_path) == ""
