@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from rich.console import Console
@@ -18,11 +18,13 @@ from exporter.alerting import stored
 from exporter.alerting.receivers.wire import rfc3339
 from exporter.alerting.silencing import SilenceState, matchers, state_of
 from exporter.alerting.spoken import moment
-from exporter.alerting.words import AlertState, Silence, all_match
+from exporter.alerting.words import AlertState, Matcher, Silence, all_match
 from exporter.clock import Clock
 from exporter.config.quantities import format_duration, parse_duration
 from exporter.errors import ConfigError, Problem, StateError
 from exporter.printable import printable
+
+T = TypeVar("T")
 
 SHORTEST_SECONDS = 60.0
 # What is to be silent for longer is a rule to switch off or a limit to change, where others see it.
@@ -89,38 +91,41 @@ def show(directory: Path, output: Output, console: Console, *, clock: Clock, als
 def _checked(wanted: Sequence[str], lasts: str, author: str, comment: str, now: float) -> Silence:
     """Make a silence of what was typed. Raises ConfigError with every problem."""
     problems: list[Problem] = []
-    found: tuple[Any, ...] = ()
-    seconds = 0.0
-    try:
-        found = matchers(wanted)
-    except ValueError as error:
-        problems.append(Problem("", None, "MATCHER", str(error)))
-    try:
-        seconds = parse_duration(lasts)
-        if not SHORTEST_SECONDS <= seconds <= LONGEST_SECONDS:
-            problems.append(
-                Problem(
-                    "", None, "--for",
-                    f"write {format_duration(SHORTEST_SECONDS)} to {format_duration(LONGEST_SECONDS)}:"
-                    " for longer switch the rule off in the configuration",
-                )
-            )  # fmt: skip
-    except ValueError as error:
-        problems.append(Problem("", None, "--for", str(error)))
-    for option, text in (("--comment", comment), ("--author", author)):
-        if not text.strip():
-            problems.append(Problem("", None, option, "is empty; others want to know it"))
-    if problems:
-        raise ConfigError(problems)
-    return Silence(
+
+    def read(option: str, function: Callable[[], T], instead: T) -> T:
+        try:
+            return function()
+        except ValueError as error:
+            problems.append(Problem("", None, option, str(error)))
+            return instead
+
+    nothing: tuple[Matcher, ...] = ()
+    silence = Silence(
         id=str(uuid4()),
-        matchers=found,
-        author=author.strip(),
-        comment=comment.strip(),
+        matchers=read("MATCHER", lambda: matchers(wanted), nothing),
+        author=read("--author", lambda: _said(author), ""),
+        comment=read("--comment", lambda: _said(comment), ""),
         starts_at=now,
-        ends_at=now + seconds,
+        ends_at=now + read("--for", lambda: _seconds(lasts), 0.0),
         created_at=now,
     )
+    if problems:
+        raise ConfigError(problems)
+    return silence
+
+
+def _said(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is empty; others want to know it")
+    return text.strip()
+
+
+def _seconds(text: str) -> float:
+    seconds = parse_duration(text)
+    if not SHORTEST_SECONDS <= seconds <= LONGEST_SECONDS:
+        bounds = f"{format_duration(SHORTEST_SECONDS)} to {format_duration(LONGEST_SECONDS)}"
+        raise ValueError(f"write {bounds}; to be silent for longer, switch the rule off in the configuration")
+    return seconds
 
 
 def _document(silence: Silence, now: float) -> dict[str, Any]:
