@@ -123,7 +123,7 @@ def _true(alert: Alert | None, finding: Finding, now: float) -> Alert:
         alert = replace(alert, state=AlertState.PENDING, active_since=now)
     elif alert.flapping and alert.recovering_since is not None:
         alert = _turned(alert, now)
-    alert = _with_value(replace(alert, recovering_since=None), finding, now)
+    alert = _evaluated(alert, finding, now, recovering_since=None)
     if alert.state is AlertState.PENDING and now - alert.active_since >= finding.level.for_seconds:
         return _fires(alert, now)
     return _settled(alert, now)
@@ -163,18 +163,21 @@ def _false(alert: Alert | None, finding: Finding, now: float) -> Alert | None:
         alert = _turned(alert, now)
     since = now if alert.recovering_since is None else alert.recovering_since
     hold = max(finding.rule.keep_firing_for_seconds, FLAPPING_HOLD_SECONDS if alert.flapping else 0.0)
-    alert = _with_value(alert, finding, now)
-    if now - since >= hold:
-        return _resolved(_turned(alert, now), RECOVERED, now)
-    return replace(alert, recovering_since=since)
+    alert = _evaluated(alert, finding, now, recovering_since=since)
+    return _resolved(_turned(alert, now), RECOVERED, now) if now - since >= hold else alert
 
 
-def _with_value(alert: Alert, finding: Finding, now: float) -> Alert:
+def _evaluated(alert: Alert, finding: Finding, now: float, *, recovering_since: float | None) -> Alert:
     """Take over what was compared; a finding without a value leaves the last one."""
-    if finding.value is None:
-        return replace(alert, evaluated_at=now)
+    said = alert if finding.value is None else finding
+    unit = finding.unit or alert.unit
     return replace(
-        alert, value=finding.value, limit=finding.limit, unit=finding.unit or alert.unit, evaluated_at=now
+        alert,
+        value=said.value,
+        limit=said.limit,
+        unit=unit,
+        evaluated_at=now,
+        recovering_since=recovering_since,
     )
 
 
