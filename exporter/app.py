@@ -13,6 +13,9 @@ from typing import Any
 from uuid import uuid4
 
 from exporter import __version__
+from exporter.alerting_plan import plan
+from exporter.alerting_status import runbook_names, runbook_text
+from exporter.alerting_watch import AlertingWatch
 from exporter.board import Board
 from exporter.clock import SystemClock
 from exporter.config.redaction import redacted_yaml
@@ -26,7 +29,7 @@ from exporter.memory import PeerMemory
 from exporter.model import ProducerKey, Reading
 from exporter.observe.fleet import Fleet
 from exporter.observe.records import RELOAD_AT, RELOAD_SUCCESSFUL
-from exporter.state import State, StateLock
+from exporter.state import AlertingStore, State, StateLock
 from exporter.status import landing, status
 from exporter.web.access import Access
 from exporter.web.face import Face, Landing
@@ -82,6 +85,15 @@ class Daemon:
                 remembered=remembered,
                 instance=instance,
             )
+            self._alerting = AlertingWatch(
+                plan=plan(self.settings),
+                board=self._board,
+                fleet=self.fleet,
+                clock=self._clock,
+                store=AlertingStore(state) if state is not None else None,
+                off_loop=self._off_loop,
+            )
+            await self._alerting.restore()
             self._server = self._web()
             await self._server.start()
             stack.push_async_callback(self._server.stop)
@@ -93,12 +105,15 @@ class Daemon:
                 if state is not None:
                     running.append(tasks.create_task(PeerMemory(state=state, fleet=self.fleet).run()))
                 await self.fleet.exchange(self.fleet.build(self.settings.clusters))
+                # not before: what is watched decides what is gone
+                running.append(tasks.create_task(self._alerting.run()))
                 self._reloading.release()
                 log.info("daemon.started", version=__version__, addresses=self.addresses)
                 if on_started is not None:
                     await on_started(self)
                 await self._stop.wait()
                 log.info("daemon.stopping")
+                await self._alerting.finish()
                 for task in running:
                     task.cancel()
 
@@ -122,6 +137,7 @@ class Daemon:
                 settings = await asyncio.to_thread(self._read_settings)
                 self._refuse_what_needs_a_restart(settings)
                 wanted = self.fleet.build(settings.clusters)
+                alerting = await asyncio.to_thread(plan, settings, self._alerting.plan)
             except ConfigError as error:
                 self._reload_failure = str(error)
                 self._post_reload()
@@ -129,7 +145,8 @@ class Daemon:
                 return self._reload_failure
             self._redactor.hide(secret.reveal() for secret in settings.secrets())
             configure(level=settings.log.level, format=settings.log.format, redactor=self._redactor)
-            await self.fleet.exchange(wanted)
+            async with self._alerting.exchanging(alerting):
+                await self.fleet.exchange(wanted)
             self.settings = settings
             self._reload_failure = None
             self._reloaded_at_seconds = self._clock.now()
@@ -191,11 +208,19 @@ class Daemon:
             config_yaml=lambda: redacted_yaml(self.settings),
             reload=self.reload,
             landing=self._landing,
+            alerts=self._alerting.alerts_document,
+            rules=self._alerting.rules_document,
+            runbooks=runbook_names,
+            runbook=runbook_text,
         )
 
     def _landing(self) -> Landing:
         page = landing(self.fleet.watches, self._board.view(), self._reload_failure)
-        return replace(page, external_url=self.settings.web.external_url)
+        return replace(
+            page,
+            external_url=self.settings.web.external_url,
+            alerts=self._alerting.landing_alerts(),
+        )
 
     def _handle_signals(self, stack: AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()

@@ -167,7 +167,7 @@ class _Loading:
         if pair.source == pair.target:
             yield ("target",), "a rule cannot inhibit itself; its worse level inhibits the milder one anyway"
         source, target = self._rules.get(pair.source), self._rules.get(pair.target)
-        if source is None or target is None or source is target:
+        if source is None or target is None or source is target or {source.name, target.name} & self._off:
             return
         for name in pair.equal:
             for rule in (source, target):

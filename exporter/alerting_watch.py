@@ -1,0 +1,372 @@
+"""Alerting as it runs: when rules are evaluated, and what follows of it, step by step.
+
+Decides nothing itself: the evaluator says what is true, the engine whom to tell, the ledger keeps
+it, the deliverer tells. Belongs to the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
+from exporter.alerting import records
+from exporter.alerting.asserting import Asserting
+from exporter.alerting.deliverer import Deliverer
+from exporter.alerting.engine import Engine
+from exporter.alerting.heartbeat import UNTOLD_SECONDS, Heartbeat, Turn, ailments
+from exporter.alerting.ledger import LOOK_SECONDS, Ledger
+from exporter.alerting.receivers.contract import Asserter, Receiver
+from exporter.alerting.rules.evaluate import Evaluator, keep_histories
+from exporter.alerting.rules.meaning import unit_compared
+from exporter.alerting.rules.presence import ClusterPresence
+from exporter.alerting.rules.template import Facts, annotations_of
+from exporter.alerting.setup import Setup
+from exporter.alerting.words import Alert, Finding, Level, Rule, RuleSight
+from exporter.alerting_plan import Plan, owed
+from exporter.alerting_sight import sights
+from exporter.alerting_status import alerts_document, landing_alerts, rules_document
+from exporter.board import Board, BoardView
+from exporter.clock import Clock
+from exporter.logs import get_logger
+from exporter.model import CLUSTER_LABEL, ProducerKey, Reading
+from exporter.observe.fleet import Fleet
+from exporter.recent_changes import RecentChanges
+from exporter.state import AlertingStore
+from exporter.web.face import LandingAlert
+
+log = get_logger()
+
+# Ages and moments become true while nothing is learnt; the fast sources are polled that often too.
+EVALUATION_SECONDS = 15.0
+# Peers are polled in step, so one answer announces others; a page must not wait long for them.
+SETTLE_SECONDS = 0.1
+# Deriving and evaluating may take so much of the time; at 1,000 collections that is a step in five
+# seconds, within the fast interval of fifteen.
+SHARE_OF_TIME = 0.05
+LONGEST_GAP_SECONDS = 5.0
+# Whether a rule can see changes with versions and peers, and costs a look at all of them.
+SIGHT_SECONDS = 30.0
+DRAIN_SECONDS = 10.0
+
+PRODUCER = ProducerKey("", "", "alerting")
+
+
+class AlertingWatch:
+    """The alerts of one daemon."""
+
+    def __init__(
+        self,
+        *,
+        plan: Plan,
+        board: Board,
+        fleet: Fleet,
+        clock: Clock,
+        store: AlertingStore | None,
+        off_loop: Callable[..., Awaitable[Any]],
+    ) -> None:
+        self.plan = plan
+        self._board = board
+        self._fleet = fleet
+        self._clock = clock
+        self._off_loop = off_loop
+        self._ledger = Ledger(store=store, clock=clock)
+        self._changes = RecentChanges()
+        self._news = board.subscribe()
+        self._stepping = asyncio.Lock()
+        self._finished = False
+        self._engine: Engine | None = None
+        self._evaluator = Evaluator(())
+        self._sights: tuple[RuleSight, ...] = ()
+        self._looked_at = 0.0  # for sights, on the monotonic clock
+        self._evaluated: tuple[float, float] | None = None  # Unix and monotonic seconds
+        self._began_at = clock.monotonic()
+        self._owed: Mapping[str, Receiver] = {}
+        self._deliverer: Deliverer | None = None
+        self._asserting: Asserting | None = None
+        self._heartbeat: Heartbeat | None = None
+        self._beating: asyncio.Task[None] | None = None
+        self._tasks: asyncio.TaskGroup | None = None
+
+    # --- life --------------------------------------------------------------------------------------
+
+    async def restore(self) -> None:
+        """Take up what the last process left. Raises StateError where it cannot be written."""
+        restored = await self._ledger.load(self.plan.kept)
+        now = self._clock.now()
+        self._engine = Engine(setup=self._setup(self._board.view()))
+        evaluated_at = now if restored.evaluated_at is None else restored.evaluated_at
+        self._engine.restore(restored.alerts, restored.groups, evaluated_at=evaluated_at, now=now)
+        self._deliverer = Deliverer(
+            ledger=self._ledger,
+            receivers=self._receivers(),
+            clock=self._clock,
+            external_url=self._external_url,
+        )
+        self._asserting = Asserting(
+            asserters=self.plan.asserters,
+            alerts=self._asserted,
+            clock=self._clock,
+            external_url=self._external_url,
+            unsaved=lambda: self._ledger.unsaved,
+        )
+        self._take_up_rules()
+
+    async def run(self) -> None:
+        """Evaluate and tell until cancelled or finished. `restore` came before."""
+        assert self._deliverer is not None
+        assert self._asserting is not None
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            tasks.create_task(self._deliverer.run())
+            tasks.create_task(self._asserting.run())
+            tasks.create_task(self._look_after_state())
+            self._start_heartbeat()
+            await self._turn()
+
+    async def finish(self) -> None:
+        """Decide nothing any more, and give what waits a last chance to be told."""
+        self._finished = True
+        async with self._stepping:
+            pass  # a step under way ends first
+        if self._deliverer is not None:
+            await self._deliverer.drain(DRAIN_SECONDS)
+
+    @asynccontextmanager
+    async def exchanging(self, plan: Plan) -> AsyncIterator[None]:
+        """Put another plan in force, after the body has exchanged the clusters.
+
+        Nothing is decided meanwhile: a cluster that is stopped to be started anew is not gone.
+        """
+        async with self._stepping:
+            yield
+            before, self.plan = self.plan, plan
+            await self._ledger.configure(plan.kept)
+            if self._engine is None or self._deliverer is None or self._asserting is None:
+                return
+            self._sights = ()
+            self._engine.reconfigure(self._setup(self._board.view()), self._clock.now())
+            self._take_up_rules()
+            self._leave_behind(before)
+            self._deliverer.reconfigure(self._receivers(), external_url=self._external_url)
+            self._asserting.reconfigure(self.plan.asserters, external_url=self._external_url)
+            self._start_heartbeat()
+        self._news.tell()
+
+    # --- steps -------------------------------------------------------------------------------------
+
+    async def _turn(self) -> None:
+        while not self._finished:
+            began = self._clock.monotonic()
+            try:
+                await self.step()
+            except Exception:  # the boundary: a bug costs evaluations, and the heartbeat says so
+                log.exception("evaluation.broke")
+            took = self._clock.monotonic() - began
+            await asyncio.sleep(min(max(SETTLE_SECONDS, took / SHARE_OF_TIME), LONGEST_GAP_SECONDS))
+            await self._wait_for_news()
+
+    async def _wait_for_news(self) -> None:
+        due_at = self._engine.due_at() if self._engine is not None else None
+        seconds = EVALUATION_SECONDS if due_at is None else due_at - self._clock.now()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(max(0.0, seconds), EVALUATION_SECONDS)):
+                await self._news.wait()
+                await asyncio.sleep(SETTLE_SECONDS)
+
+    async def step(self) -> None:
+        """Evaluate once on what the Board knows now, and store and tell what follows."""
+        await self._fleet.derive()
+        async with self._stepping:
+            if self._engine is None or self._finished:
+                return
+            view, now = self._board.view(), self._clock.now()
+            self._changes.note(view, now)
+            self._look_at_sights(view)
+            findings = await self._off_loop(self._evaluated_in, view, self._engine, self._presence(), now)
+            changes = self._engine.step(
+                findings, now, silences=self._ledger.silences, describe=self._describe
+            )
+            await self._ledger.commit(changes)
+            self._evaluated = (now, self._clock.monotonic())
+        self._tell(changes.alerts or changes.notifications)
+
+    def _evaluated_in(
+        self, view: BoardView, engine: Engine, presence: Mapping[str, ClusterPresence], now: float
+    ) -> list[Finding]:
+        return self._evaluator.evaluate(view, known=engine.known(), presence=presence, now=now)
+
+    def _tell(self, changed: object) -> None:
+        if changed and self._deliverer is not None and self._asserting is not None:
+            self._deliverer.wake()
+            self._asserting.wake()
+        # Nobody is woken for it: it came from a change, and would be one.
+        self._board.post(PRODUCER, tuple(self._readings()), wakes=False)
+
+    def _presence(self) -> dict[str, ClusterPresence]:
+        presence = {}
+        for name, watch in self._fleet.watches.items():
+            known = watch.derived.collections_known is not None
+            collections = frozenset(watch.derived.selected) if known else None
+            peers = frozenset(target.label for target in watch.roster.targets())
+            presence[name] = ClusterPresence(peers, collections)
+        return presence
+
+    def _describe(self, alert: Alert, rule: Rule, level: Level, finding: Finding) -> Alert:
+        """Put into words what people are told of an alert now."""
+        labels = dict(alert.labels)
+        cluster = labels.get(CLUSTER_LABEL, "")
+        began = alert.fired_at or alert.active_since
+        changes = alert.changes or self._changes.recent(cluster, labels, began)
+        unit = unit_compared(rule.condition)
+        facts = Facts(
+            labels=alert.labels,
+            value=alert.value,
+            limit=alert.limit,
+            unit=unit,
+            since=alert.active_since,
+            changes=changes,
+            url=self._url(cluster, labels.get("peer", "")),
+        )
+        annotations = annotations_of(rule, facts)
+        return replace(alert, unit=unit, annotations=annotations, runbook=rule.runbook, changes=changes)
+
+    def _url(self, cluster: str, peer: str) -> str:
+        watch = self._fleet.watches.get(cluster)
+        urls = {target.label: target.url for target in watch.roster.targets()} if watch is not None else {}
+        return urls.get(peer) or next(iter(urls.values()), "")
+
+    # --- what is in force ----------------------------------------------------------------------------
+
+    @property
+    def _external_url(self) -> str:
+        return (self.plan.settings.web.external_url or "").rstrip("/")
+
+    def _receivers(self) -> dict[str, Receiver]:
+        """Return all that may still have to be told: those configured, and those that left and are owed."""
+        gone = {id: one for id, one in self._ledger.owed_and_gone().items() if id not in self._owed}
+        self._owed = {**self._owed, **owed(gone)}
+        return {**self._owed, **self.plan.receivers}
+
+    def _leave_behind(self, before: Plan) -> None:
+        """Keep what the old plan told, as long as it is owed an end; the same object goes on."""
+        owed_ids = self._ledger.owed_and_gone().keys()
+        left = {id: one for id, one in before.receivers.items() if id in owed_ids}
+        self._owed = {id: one for id, one in {**self._owed, **left}.items() if id in owed_ids}
+
+    def _setup(self, view: BoardView) -> Setup:
+        self._sights = sights(self.plan.rules.rules, self.plan.settings, view)
+        self._looked_at = self._clock.monotonic()
+        return self.plan.setup(self._sights)
+
+    def _take_up_rules(self) -> None:
+        keep_histories(self._board, self.plan.rules.rules)
+        self._evaluator = Evaluator(self.plan.rules.rules)
+        self._say_blind(())
+
+    def _look_at_sights(self, view: BoardView) -> None:
+        """Let a rule that came to see be in force, and one that lost its sight end what it said."""
+        assert self._engine is not None
+        if self._clock.monotonic() - self._looked_at < SIGHT_SECONDS:
+            return
+        before = self._sights
+        setup = self._setup(view)
+        if self._sights != before:
+            self._engine.reconfigure(setup, self._clock.now())
+            self._say_blind(before)
+
+    def _say_blind(self, before: tuple[RuleSight, ...]) -> None:
+        known = {sight.rule: sight.blind for sight in before}
+        for sight in self._sights:
+            if sight.blind and known.get(sight.rule) != sight.blind:
+                log.info("rule.blind", rule=sight.rule, reason=sight.blind)
+            elif not sight.blind and known.get(sight.rule):
+                log.info("rule.sees", rule=sight.rule)
+
+    def _start_heartbeat(self) -> None:
+        if self._beating is not None:
+            self._beating.cancel()
+        self._beating = self._heartbeat = None
+        settings = self.plan.settings.alerting.heartbeat
+        if settings is not None and self._tasks is not None:
+            self._heartbeat = Heartbeat(
+                url=settings.url.reveal(),
+                method=settings.method,
+                interval_seconds=settings.interval_seconds,
+                ailments=self._ailments,
+            )
+            self._beating = self._tasks.create_task(self._heartbeat.run())
+
+    # --- what it tells of itself ---------------------------------------------------------------------
+
+    def alerts_document(self) -> dict[str, Any]:
+        """Return what fires or is pending, ready for JSON."""
+        if self._engine is None:
+            return alerts_document((), {})
+        return alerts_document(self._engine.alerts(), self._engine.held_back())
+
+    def rules_document(self) -> dict[str, Any]:
+        """Return the rules in force with their alerts, ready for JSON."""
+        alerts = self._engine.alerts() if self._engine is not None else ()
+        return rules_document(self.plan.rules.rules, self._sights, alerts)
+
+    def landing_alerts(self) -> tuple[LandingAlert, ...]:
+        """Return what fires, for the landing page."""
+        alerts = self._engine.alerts() if self._engine is not None else ()
+        return landing_alerts(alerts, self._clock.now())
+
+    def _readings(self) -> Iterator[Reading]:
+        assert self._engine is not None
+        assert self._deliverer is not None
+        assert self._asserting is not None
+        yield from records.alert_readings(self._engine.alerts(), self.plan.rules.rules)
+        yield from records.rule_readings(self._sights)
+        yield from self._deliverer.readings()
+        yield from self._asserting.readings()
+        at = self._evaluated[0] if self._evaluated is not None else None
+        yield from records.own_readings(evaluated_at=at, unsaved=self._ledger.unsaved)
+        if self._heartbeat is not None:
+            yield from records.heartbeat_readings(self._heartbeat.outcomes)
+
+    def _asserted(self, asserter: Asserter) -> list[Alert]:
+        if self._engine is None:
+            return []
+        return self._engine.asserted(asserter.id, self._clock.now(), self._describe)
+
+    def _ailments(self) -> list[str]:
+        assert self._asserting is not None
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        evaluation = None
+        if self._evaluated is not None:
+            evaluation = Turn("evaluations", monotonic - self._evaluated[1], EVALUATION_SECONDS)
+        told = any(at is not None and now - at < UNTOLD_SECONDS for at in self._asserting.told_at().values())
+        return list(
+            ailments(
+                ledger=self._ledger,
+                polls=self._poll_turns(monotonic),
+                evaluation=evaluation,
+                told_by_assertion=told,
+                now=now,
+            )
+        )
+
+    def _poll_turns(self, monotonic: float) -> Iterator[Turn]:
+        newest = self._board.view().newest
+        for name, watch in self._fleet.watches.items():
+            for label in watch.pollers():
+                seen = newest.get(ProducerKey(name, label, "telemetry"))
+                if seen is None:
+                    age, interval = monotonic - self._began_at, watch.settings.poll.fast_seconds
+                else:
+                    age = monotonic - seen.monotonic_seconds
+                    interval = max(seen.interval_seconds, seen.took_seconds)
+                yield Turn(f"polls of {label}", age, interval)
+
+    async def _look_after_state(self) -> None:
+        """See silences that verbs made, and make good what the disk refused, until cancelled."""
+        while True:
+            if await self._ledger.step():
+                self._news.tell()
+            await asyncio.sleep(LOOK_SECONDS)
