@@ -41,8 +41,9 @@ format: $(READY) ## Format the code and sort its imports
 bench: $(READY) ## Measure what the README claims; takes some minutes
 	@.venv/bin/python -m tests.bench
 
-catalog: $(READY) ## Write the tables of metrics and sources into the README
-	@.venv/bin/python -m exporter.catalog README.md
+catalog: $(READY) ## Write the tables of sources, metrics and rules, and the rules for Prometheus
+	@.venv/bin/python -m exporter.catalog README.md alerts/README.md
+	@.venv/bin/qdrant-exporter rules export --dir alerts/prometheus >/dev/null
 
 lock: $(UV_READY) ## Bring uv.lock up to pyproject.toml
 	$(UV) lock

@@ -1,34 +1,53 @@
-"""`catalog`: every metric and every source as Markdown, for the README and for people."""
+"""`catalog`: every source, metric and alert rule as Markdown, for the documents and for people."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from exporter.catalogue import SOURCES, SPECS, SourceEntry
+from exporter.config.alerting import AlertingSettings
 from exporter.exposition import SPECS as EXPOSITION_SPECS
 from exporter.model import Evidence, MetricSpec
 from exporter.qdrant.versions import FIRST_VERSION
-
-# What stands between these two lines of the README is written by `make catalog`.
-BEGIN, END = "<!-- catalog -->\n", "<!-- /catalog -->\n"
+from exporter.rule_words import level_in_words, waits_in_words
+from exporter.rules_in_force import rules_in_force
 
 ALL_SPECS: tuple[MetricSpec, ...] = (*SPECS, *EXPOSITION_SPECS)
 
 
 def markdown() -> str:
-    """Return both tables, sources first."""
+    """Return all tables: sources, metrics, rules."""
+    return f"{metrics_markdown()}\n{rules_markdown()}"
+
+
+def metrics_markdown() -> str:
+    """Return the tables of sources and metrics."""
     return "\n".join([*_sources(), "", *_metrics(), ""])
 
 
+def rules_markdown() -> str:
+    """Return the table of the shipped rules, a row for each level."""
+    return "\n".join([*_rules(), ""])
+
+
+# What stands between two such lines of a document is written by `make catalog`.
+PARTS: Mapping[str, Callable[[], str]] = {"catalog": metrics_markdown, "rules": rules_markdown}
+
+
 def written_into(document: str) -> str:
-    """Return the document with the tables between its two marks. Raises ValueError without them."""
-    head, begin, rest = document.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the document lacks the line {BEGIN.strip()} or {END.strip()}")
-    return f"{head}{BEGIN}{markdown()}{END}{tail}"
+    """Return the document with the tables between its marks. Raises ValueError where it has none."""
+    found = False
+    for name, made in PARTS.items():
+        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->\n"
+        if begin in document and end in document:
+            found = True
+            head, _, rest = document.partition(begin)
+            document = f"{head}{begin}{made()}{end}{rest.partition(end)[2]}"
+    if not found:
+        raise ValueError("the document lacks the lines <!-- NAME --> and <!-- /NAME --> around a table")
+    return document
 
 
 def _sources() -> Iterator[str]:
@@ -51,6 +70,16 @@ def _metrics() -> Iterator[str]:
         labels = ", ".join(f"`{label}`" for label in spec.labels)
         seen = "" if spec.evidence is Evidence.SEEN else f" *{spec.evidence.value.capitalize()}.*"
         yield f"| `{spec.name}` | {spec.kind} | {labels} | {_cell(spec.help)}{seen} |"
+
+
+def _rules() -> Iterator[str]:
+    yield "| rule | severity | fires when | for | |"
+    yield "|---|---|---|---|---|"
+    for rule in rules_in_force(AlertingSettings()).rules:
+        for level in rule.levels:
+            condition, waits = _cell(level_in_words(rule, level)), _cell(waits_in_words(rule, level))
+            runbook = f"[runbook](runbooks/{rule.runbook}.md)"
+            yield f"| `{rule.name}` | {level.severity} | {condition} | {waits} | {runbook} |"
 
 
 def _cell(text: str) -> str:

@@ -174,7 +174,7 @@ def probe(
 
 @app.command()
 def catalog() -> None:
-    """Print every metric and source as Markdown."""
+    """Print every source, metric and alert rule as Markdown."""
     from exporter.catalog import markdown
 
     typer.echo(markdown(), nl=False)

@@ -20,6 +20,16 @@ def test_the_readmes_tables_are_those_of_the_catalogue() -> None:
     assert written_into(readme) == readme
 
 
+def test_the_table_of_rules_is_that_of_the_shipped_rules() -> None:
+    """`make catalog` writes it; every runbook that it links to is there."""
+    table = (ROOT / "alerts" / "README.md").read_text(encoding="utf-8")
+
+    assert written_into(table) == table
+    links = re.findall(r"\]\((runbooks/[^)]+)\)", table)
+    assert links
+    assert [link for link in links if not (ROOT / "alerts" / link).is_file()] == []
+
+
 def test_every_metric_is_declared_once_and_named_by_the_rules() -> None:
     """Prometheus's naming, our namespace, never the labels that Prometheus's users own."""
     names = [spec.name for spec in ALL_SPECS]
