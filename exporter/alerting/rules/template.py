@@ -6,15 +6,20 @@ Nothing can be computed in them: no attribute, no index, no format. `{{` and `}}
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import NamedTuple
+from urllib.parse import quote
 
 from exporter.alerting.spoken import duration, moment, quantity
 from exporter.alerting.words import LabelPairs, Rule
 
 # Beside every label of the alert. `eta` is for rules on a moment: how long until it.
 FIELDS = ("value", "threshold", "since", "eta", "changed", "url")
+
+# The annotation that people paste into a shell.
+ACTION = "action"
 
 _TOKENS = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _CLAUSES = re.compile(r"[,;:.(]?[^,;:.()\n]*[)\n]?", re.DOTALL)
@@ -107,7 +112,28 @@ def annotations_of(rule: Rule, facts: Facts) -> tuple[tuple[str, str], ...]:
         "url": facts.url,
         **dict(facts.labels),
     }
-    return tuple((name, fill(template, fields)) for name, template in rule.annotations)
+    return tuple(
+        (name, _command(template, fields) if name == ACTION else fill(template, fields))
+        for name, template in rule.annotations
+    )
+
+
+def _command(template: str, fields: Mapping[str, str]) -> str:
+    """Fill in a command so that no label can run anything in the shell that it is pasted into.
+
+    Within a URL a label is percent-encoded, elsewhere it is quoted.
+    """
+    text = ""
+    for part in parse(template):
+        value = fields.get(part.text, "")
+        if not part.is_field:
+            text += part.text
+        elif part.text in FIELDS:
+            text += value
+        else:
+            in_url = "/" in text.split(" ")[-1]
+            text += quote(value, safe="") if in_url else shlex.quote(value)
+    return text
 
 
 def said(value: float | None, unit: str) -> str:
