@@ -19,6 +19,7 @@ RUN /opt/tools/bin/uv sync --locked --no-dev --no-install-project
 
 COPY README.md LICENSE ./
 COPY exporter exporter
+COPY alerts alerts
 RUN /opt/tools/bin/uv sync --locked --no-dev --no-editable
 
 
