@@ -61,6 +61,16 @@ class Line:
     runbook_url: str = ""
     ended: str = ""  # "recovered after 12 min", "the collection is gone"; "" while it fires
 
+    @property
+    def headline(self) -> str:
+        """The summary, and that it is over where it is."""
+        return f"resolved: {self.summary}" if self.ended else self.summary
+
+    @property
+    def brief(self) -> str:
+        """All that a message says of it where there is no room for more."""
+        return f"{self.headline} ({self.ended or self.where})"
+
     def facts(self) -> tuple[tuple[str, str], ...]:
         """Return what to show in rows, name and text. Where it ended, only the place and the end."""
         rows = [("where", self.where)]
@@ -142,7 +152,7 @@ def plain(said: Message, *, limit: int) -> str:
     told = [*said.firing, *said.resolved]
     for detailed in range(len(told), -1, -1):
         blocks = [plain_line(line) for line in told[:detailed]]
-        blocks += [f"{line.summary} ({line.ended or line.where})" for line in told[detailed:]]
+        blocks += [line.brief for line in told[detailed:]]
         text = "\n\n".join(["\n".join(top), *blocks, *(["\n".join(foot)] if foot else [])])
         if clipped(text, limit) == text:
             return text
@@ -151,7 +161,7 @@ def plain(said: Message, *, limit: int) -> str:
 
 def plain_line(line: Line) -> str:
     """Return one alert as text of several lines."""
-    rows = [line.summary, *(f"{name}: {text}" for name, text in line.facts())]
+    rows = [line.headline, *(f"{name}: {text}" for name, text in line.facts())]
     if not line.ended:
         rows += [line.description] if line.description else []
         rows += [f"first step: {line.action}"] if line.action else []
@@ -249,7 +259,7 @@ def _since(alert: Alert, now: float) -> str:
 
 def _marks(alert: Alert) -> tuple[str, ...]:
     undecided = (
-        f"nothing new is known since {moment(alert.undecided_since)}: its source does not answer"
+        f"nothing new is known since {moment(alert.undecided_since)}: shown as it was then"
         if alert.undecided_since is not None
         else ""
     )

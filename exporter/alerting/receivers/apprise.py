@@ -70,19 +70,18 @@ class Apprise:
     def _send(self, said: Message, notification: Notification) -> Delivery:
         if not is_installed():
             return Delivery(Outcome.REFUSED, INSTALL)
-        told = self._loaded()
-        if told is None:
-            return Delivery(Outcome.REFUSED, "apprise knows no service with a url like this one: correct it")
-        title, body = texts(said, body_limit=told[0].body_maxlen)
-        kind = _kind(notification)
         try:
+            told = self._loaded()
+            if told is None:
+                return Delivery(
+                    Outcome.REFUSED, "apprise knows no service with a url like this one: correct it"
+                )
+            title, body = texts(said, body_limit=told[0].body_maxlen)
             # as text, so that it is escaped for services that show HTML
-            taken = told.notify(body=body, title=title, notify_type=kind, body_format="text")
+            taken = told.notify(body=body, title=title, notify_type=_kind(notification), body_format="text")
         except Exception:  # noqa: BLE001  # a plugin, one of 180; its text may hold the url
             return Delivery(Outcome.RETRY, "apprise failed on the way")
-        return (
-            Delivery(Outcome.DELIVERED) if taken else Delivery(Outcome.RETRY, "apprise could not deliver it")
-        )
+        return Delivery(Outcome.DELIVERED) if taken else Delivery(Outcome.RETRY, "apprise did not deliver it")
 
     def _loaded(self) -> apprise.Apprise | None:
         """Return an apprise of our one service; None where no plugin knows the URL."""

@@ -98,7 +98,7 @@ def _alert(line: Line) -> str:
         f'<tr><td style="color: #666666; padding-right: 12px">{escape(name)}</td><td>{escape(text)}</td></tr>'
         for name, text in line.facts()
     )
-    parts = [f"<h3>{escape(line.summary)}</h3><table>{rows}</table>"]
+    parts = [f"<h3>{escape(line.headline)}</h3><table>{rows}</table>"]
     if not line.ended:
         parts += [f"<p>{escape(line.description)}</p>"] if line.description else []
         parts += [f"<p>first step:</p><pre>{escape(line.action)}</pre>"] if line.action else []

@@ -145,4 +145,4 @@ def _counts(notification: Notification, said: Message) -> dict[str, Any]:
 
 
 def _short(line: Line) -> str:
-    return clipped(f"{line.summary} ({line.ended or line.where})", SHORT_CHARACTERS)
+    return clipped(line.brief, SHORT_CHARACTERS)

@@ -25,6 +25,9 @@ ANSWER_BYTES = 8_192
 # A part of a URL shorter than this is a word such as "hooks", and blotting it out would only puzzle.
 SECRET_PART_CHARACTERS = 8
 
+# These log each request's URL, which is the secret of most receivers, and headers that may repeat it.
+_TALKATIVE = ("httpx", "httpcore")
+
 # Never through a proxy, as no program does it.
 _DIRECT = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 
@@ -45,7 +48,8 @@ class Poster:
         auth: tuple[str, str] | None = None,
     ) -> None:
         self._deadline_seconds = deadline_seconds
-        self._headers = {**(headers or {}), "User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+        ours = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", "Connection": "close"}
+        self._headers = {**(headers or {}), **ours}
         self._auth = auth
         known = {*secrets, *_of_basic_auth(auth)}
         spelt = {spelling for secret in known for spelling in spellings_of(secret)}
@@ -59,6 +63,7 @@ class Poster:
         """Send once and return what came of it. Raises nothing for what the network or the service does."""
         way = _Way()
         try:
+            _check(url)
             async with asyncio.timeout(self._deadline_seconds):
                 client = await self._ready_client()
                 request = client.build_request(
@@ -91,20 +96,35 @@ class Poster:
     async def _ready_client(self) -> httpx.AsyncClient:
         async with self._making:
             if self._client is None:
-                # httpx logs each request with its URL, which is the secret of most receivers.
-                logging.getLogger("httpx").setLevel(logging.WARNING)
+                for talkative in _TALKATIVE:
+                    logging.getLogger(talkative).setLevel(logging.WARNING)
                 # Off the loop: reading the system's authorities takes some ten milliseconds.
                 context = await asyncio.to_thread(ssl.create_default_context)
                 self._client = httpx.AsyncClient(
                     verify=context,
                     headers=self._headers,
                     auth=self._auth,
-                    timeout=self._deadline_seconds,  # of each step; the total is held above
+                    timeout=self._timeouts(),
                     follow_redirects=False,
                     limits=httpx.Limits(max_keepalive_connections=0),
                     mounts=dict.fromkeys(_DIRECT),
                 )
             return self._client
+
+    def _timeouts(self) -> httpx.Timeout:
+        """Return the time of each step. The total is held by `post`, but httpx leaves a socket open
+        where a TLS handshake is cancelled, so connecting has its own end before that."""
+        return httpx.Timeout(self._deadline_seconds, connect=self._deadline_seconds / 2)
+
+
+def _check(url: str) -> None:
+    """Raise InvalidURL where httpx would only find out as it connects."""
+    try:
+        port = urlsplit(url).port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise httpx.InvalidURL("no such port")
 
 
 class _Way:

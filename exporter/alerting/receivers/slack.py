@@ -137,7 +137,7 @@ def _blocks(said: Message) -> list[dict[str, Any]]:
 def _alerts(said: Message) -> list[str]:
     """Return each alert's text, the first ones with all details for as long as the budget lasts."""
     told = [*said.firing, *said.resolved]
-    short = [escaped(f"{line.summary} ({line.ended or line.where})", SHORT_CHARACTERS) for line in told]
+    short = [escaped(line.brief, SHORT_CHARACTERS) for line in told]
     left = BLOCKS_CHARACTERS - FRAME_CHARACTERS - sum(map(units, short))
     texts: list[str] = []
     for line, brief in zip(told, short, strict=True):
@@ -152,7 +152,7 @@ def _alerts(said: Message) -> list[str]:
 def _alert(line: Line) -> str:
     """Return one alert with its details; those that do not fit go, those to act on stay."""
     facts = line.facts()
-    kept = [f"*{escaped(line.summary, 400)}*"]
+    kept = [f"*{escaped(line.headline, 400)}*"]
     kept += [f"{name}: {escaped(text, 300)}" for name, text in facts if name not in _MAY_GO]
     if line.ended:
         return "\n".join(kept)
