@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from exporter.board import Board, History
+from exporter.board import Board, History, Kept, Labels
 from exporter.model import Fault, FaultKind, Kind, MetricSpec, Observation, ProducerKey, Reading
 from tests.kit.clock import ManualClock
 
@@ -76,6 +77,16 @@ class Searched(tuple[Reading, ...]):
     def __iter__(self) -> Iterator[Any]:
         self.searches += 1
         return super().__iter__()
+
+
+@dataclass(frozen=True)
+class IsCluster:
+    """Wants the series of one cluster."""
+
+    name: str
+
+    def __call__(self, labels: Labels) -> bool:
+        return labels == (self.name,)
 
 
 @pytest.fixture
@@ -272,6 +283,18 @@ async def test_a_waiter_wakes_for_what_is_put_posted_or_forgotten_and_not_for_wh
         await asyncio.wait_for(news.wait(), 0.05)
 
 
+async def test_every_subscriber_hears_of_every_change(ground: Ground) -> None:
+    """One that was quick to listen takes nothing from the other."""
+    page, alerts = ground.board.subscribe(), ground.board.subscribe()
+    ground.put("telemetry", 1.0)
+
+    await asyncio.wait_for(page.wait(), 1.0)
+    await asyncio.wait_for(alerts.wait(), 1.0)
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(page.wait(), 0.05)
+
+
 def test_nothing_is_kept_of_a_metric_that_nobody_asked_for(ground: Ground) -> None:
     """Histories cost memory."""
     ground.board.keep(OTHER_SPEC, seconds=60, step_seconds=10)
@@ -444,3 +467,71 @@ def test_the_histories_of_a_view_do_not_change_after_it_was_taken(ground: Ground
     ground.board.forget("shop")
 
     assert samples_of(history) == [(0, 1)]
+
+
+def test_a_history_without_zeros_says_from_when_to_when_the_series_was_0(ground: Ground) -> None:
+    """What begins at 5 after an hour at 0 grew by 5; what appears with 5 may have been there for ever."""
+    ground.board.keep(SPEC, seconds=60, step_seconds=10, zeros=False)
+    for value in (0.0, 0.0, 0.0, 5.0):
+        ground.put("telemetry", value)
+        ground.clock.advance(10)
+    ground.put("telemetry", 7.0, cluster="archive")
+
+    histories = ground.board.view().histories[SPEC]
+    start = ManualClock().monotonic()
+    assert histories["shop",].zeros == (start, start + 20)
+    assert histories["archive",].zeros is None
+
+
+def test_zeros_are_remembered_over_a_source_that_fails_until_it_expires(ground: Ground) -> None:
+    """What went wrong while nobody could look is an increase all the same."""
+    ground.board.keep(SPEC, seconds=600, step_seconds=10, zeros=False)
+    ground.put("telemetry", 0.0)
+    for _ in range(5):
+        ground.clock.advance(10)
+        ground.put("telemetry", None)
+        ground.board.view()
+    ground.put("telemetry", 3.0)
+
+    start = ManualClock().monotonic()
+    assert ground.board.view().histories[SPEC]["shop",].zeros == (start, start)
+
+
+def test_zeros_of_a_block_that_is_derived_anew_are_remembered_too(ground: Ground) -> None:
+    """Counters of a collection change in blocks that are replaced whole."""
+    ground.board.keep(SPEC, seconds=60, step_seconds=10, zeros=False)
+    idle = (Reading(SPEC, ("shop",), 0.0),)
+    for _ in range(3):
+        ground.board.derive("shop", {"collection:docs": idle})
+        ground.clock.advance(10)
+    ground.board.derive("shop", {"collection:docs": (Reading(SPEC, ("shop",), 1.0),)})
+
+    start = ManualClock().monotonic()
+    assert ground.board.view().histories[SPEC]["shop",].zeros == (start, start + 20)
+
+
+def test_only_wanted_series_are_kept_and_the_wishes_of_two_add_up(ground: Ground) -> None:
+    """A rule on failures needs no history of what went well."""
+    ground.board.keep(SPEC, seconds=60, step_seconds=10, where=IsCluster("shop"))
+    ground.board.keep(SPEC, seconds=60, step_seconds=10, where=IsCluster("archive"))
+    for cluster in ("shop", "archive", "test"):
+        ground.put("telemetry", 1.0, cluster=cluster)
+    assert ground.board.view().histories[SPEC].keys() == {("shop",), ("archive",)}
+
+    ground.board.keep(SPEC, seconds=60, step_seconds=10)
+    ground.put("telemetry", 1.0, cluster="test")
+
+    assert ("test",) in ground.board.view().histories[SPEC]
+
+
+def test_a_view_says_since_when_a_history_is_kept_as_wide_as_now(ground: Ground) -> None:
+    """Before that, what is not in it may still have been."""
+    start = ground.clock.monotonic()
+    ground.board.keep(SPEC, seconds=60, step_seconds=10)
+    ground.clock.advance(5)
+    ground.board.keep(SPEC, seconds=30, step_seconds=20)
+    assert ground.board.view().kept == {SPEC: Kept(start, 10)}
+
+    ground.board.keep(SPEC, seconds=600, step_seconds=10)
+
+    assert ground.board.view().kept == {SPEC: Kept(start + 5, 10)}

@@ -81,6 +81,21 @@ class RuleBuilder:
         self._check_names(rule, labels, path)
         return None if self._wrong else rule
 
+    def check_metrics(self, tree: object, path: KeyPath) -> None:
+        """Look for unknown metrics in a rule of the wrong shape, so that they are told too."""
+        if not isinstance(tree, dict):
+            return
+        for key, value in tree.items():
+            if key == "metric" and isinstance(value, str):
+                self._spec(value, (*path, key))
+            self.check_metrics(value, (*path, key))
+
+    def _spec(self, name: str, path: KeyPath) -> MetricSpec | None:
+        spec = self._specs.get(name)
+        if spec is None:
+            self._note(path, f"there is no such metric; {near(name, self._specs)}")
+        return spec
+
     def _note(self, path: KeyPath, message: str) -> None:
         self._wrong = True
         self._problems.add(path, message)
@@ -88,9 +103,8 @@ class RuleBuilder:
     # --- selectors -------------------------------------------------------------------------------
 
     def _selector(self, written: SelectorWritten, path: KeyPath) -> Selector | None:
-        spec = self._specs.get(written.metric)
+        spec = self._spec(written.metric, (*path, "metric"))
         if spec is None:
-            self._note((*path, "metric"), f"there is no such metric; {near(written.metric, self._specs)}")
             return None
         if spec.kind is Kind.HISTOGRAM:
             self._note((*path, "metric"), "this is a histogram; a rule compares metrics with one value")

@@ -91,6 +91,8 @@ class _Loading:
             shape = _valid(RuleWritten, one, written)
             line = document.origins[path].line
             rule = None if shape is None else builder.build(shape, path, f"{file}:{line}")
+            if shape is None:
+                builder.check_metrics(one, path)
             if isinstance(name, str):
                 self._rules[name] = rule
         pairs = tree.get("inhibit")
