@@ -227,6 +227,7 @@ def test_no_pair_hides_what_must_always_be_told() -> None:
         ("AccessDenied", "PeerHung"),
         ("PeerHung", "PeerDown"),
         ("PeerDown", "ReplicaDead"),
+        ("PeerDown", "ReplicaNotHealing"),
         ("PeerDown", "UnderReplicated"),
         ("PeerDown", "QuorumThin"),
         ("OptimizerNoSpace", "CollectionRed"),
