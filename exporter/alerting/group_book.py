@@ -24,6 +24,7 @@ class GroupBook:
         self._timers: Timers[GroupId] = Timers()
         self._due: dict[GroupId, None] = {}
         self._touched: dict[GroupId, None] = {}
+        self._told: list[Notification] = []
         self.arrange(setup, holding)
 
     def arrange(self, setup: Setup, holding: Holding) -> None:
@@ -77,12 +78,16 @@ class GroupBook:
     def decide(self, now: float, describe: Callable[[Alert], Alert]) -> tuple[Notification, ...]:
         """Decide about all groups that are due; return what is told, in order.
 
-        `describe` brings what people read of a firing alert up to date.
+        `describe` brings what people read of a firing alert up to date. Where it raises, nothing
+        is lost: what was decided is returned by the next call, and the rest is decided then.
         """
         self._due |= dict.fromkeys(self._timers.pop(now))
-        told = [self._decide(place, now, describe) for place in self._due]
-        self._due = {}
-        return tuple(notification for notification in told if notification is not None)
+        while self._due:
+            place = next(iter(self._due))
+            self._decide(place, now, describe)
+            del self._due[place]
+        told, self._told = tuple(self._told), []
+        return told
 
     def groups(self) -> tuple[Group, ...]:
         """Return every group, also those that are over, for a day."""
@@ -104,19 +109,18 @@ class GroupBook:
         changed = tuple(group for _, group in found if group is not None)
         return changed, tuple(place for place, group in found if group is None)
 
-    def _decide(self, place: GroupId, now: float, describe: Callable[[Alert], Alert]) -> Notification | None:
+    def _decide(self, place: GroupId, now: float, describe: Callable[[Alert], Alert]) -> None:
         members = self._members(place)
         group = self._groups.get(place)
         if group is None:
             if not members:
-                return None
+                return
             group = self._membership.new_group(place, next(iter(members.values())))
         standing = self._standing(place, group, members)
         decision = self._decision(place, group, standing, now)
+        if decision.told is not None:
+            self._told.append(_notification(group, decision, standing, now, describe))
         self._put(place, decision)
-        if decision.told is None:
-            return None
-        return _notification(group, decision, standing, now, describe)
 
     def _decision(self, place: GroupId, group: Group, standing: Standing, now: float) -> Decision:
         receiver = self._receivers.get(group.receiver)

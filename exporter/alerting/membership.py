@@ -26,7 +26,9 @@ class Membership:
 
     def enter(self, alert: Alert, *, fires: bool) -> None:
         """Let an alert take its places; a member of their groups is only what fires."""
-        places = self._places[alert.fingerprint] = self._places_of(alert)
+        places = self._places.get(alert.fingerprint)
+        if places is None:
+            places = self._places[alert.fingerprint] = self._places_of(alert)
         if fires:
             for place in places:
                 self._members[place].setdefault(alert.fingerprint)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from exporter.alerting.inhibition import Pair
 from exporter.alerting.words import Alert, AlertState, Finding, NotificationKind
 from tests.kit.timeline import (
@@ -295,3 +297,24 @@ def test_what_is_not_true_of_an_unknown_series_changes_nothing() -> None:
     changes = line.engine.step(findings, START, silences=(), describe=never)
 
     assert (changes.alerts, changes.alerts_dropped, changes.groups) == ((), (), ())
+
+
+def test_words_that_cannot_be_found_lose_nothing_that_was_decided() -> None:
+    """Whoever describes alerts may break; the next step tells what this one could not."""
+    line = Timeline(a_rule("IndexingLag", warning()), a_rule("DiskUsed", warning()))
+    line.set("IndexingLag", True, collection="docs", value=6.0)
+    line.set("DiskUsed", True, peer="a", value=6.0)
+    line.run(15)
+    line.now += 15
+
+    def breaks_on_disks(alert: Alert, *_: object) -> Alert:
+        assert alert.rule != "DiskUsed"
+        return alert
+
+    with pytest.raises(AssertionError):
+        line.engine.step((), line.now, silences=(), describe=breaks_on_disks)
+
+    assert line.run(0) == [
+        "30 ops trigger IndexingLag/warning +1 -0",
+        "30 ops trigger DiskUsed/warning +1 -0",
+    ]

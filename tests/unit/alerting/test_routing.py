@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+import tempfile
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from exporter.alerting.routing import ResolvedRoute, RoutingTree
 from exporter.config.alerting import RouteSettings
@@ -130,3 +136,52 @@ def test_an_alert_about_the_only_receiver_of_its_route_goes_to_all_others() -> N
 def test_an_alert_about_the_only_receiver_goes_nowhere() -> None:
     """There is nobody else."""
     assert told(tree({}, receivers=("ops",)), receiver="ops") == []
+
+
+MATCHES = ('severity="critical"', 'team=~"search|web"', 'team!="web"', 'collection!~"tmp_.+"', 'team=""')
+LABELS = st.fixed_dictionaries(
+    {},
+    optional={
+        "severity": st.sampled_from(["critical", "warning"]),
+        "team": st.sampled_from(["search", "web", "other"]),
+        "collection": st.sampled_from(["docs", "tmp_1", "tmp_"]),
+    },
+)
+
+
+def routes(children: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Return trees as people write them, with these below."""
+    return st.fixed_dictionaries(
+        {"match": st.lists(st.sampled_from(MATCHES), max_size=2), "continue": st.booleans()},
+        optional={"receiver": st.sampled_from(RECEIVERS), "routes": st.lists(children, max_size=3)},
+    )
+
+
+def for_alertmanager(route: dict[str, Any]) -> dict[str, Any]:
+    """Return a tree as Alertmanager has it."""
+    names = {"match": "matchers"}
+    written = {names.get(key, key): value for key, value in route.items()}
+    return written | {"routes": [for_alertmanager(child) for child in route.get("routes", [])]}
+
+
+@pytest.mark.skipif(shutil.which("amtool") is None, reason="Alertmanager's amtool is not installed")
+@given(
+    st.lists(st.recursive(routes(st.just({})), routes, max_leaves=6), max_size=4),
+    st.lists(LABELS, min_size=1, max_size=4),
+)
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+def test_every_tree_leads_where_alertmanager_would_lead(
+    written: list[dict[str, Any]], alerts: list[dict[str, str]]
+) -> None:
+    """By `amtool config routes test`."""
+    root = {"receiver": "ops", "routes": written}
+    config = {"route": for_alertmanager(root), "receivers": [{"name": name} for name in RECEIVERS]}
+    with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:
+        file.write(json.dumps(config))  # JSON is YAML
+        file.flush()
+        for labels in alerts:
+            command = ["amtool", "config", "routes", "test", f"--config.file={file.name}"]
+            pairs = [f"{name}={value}" for name, value in {"alertname": "X", **labels}.items()]
+            done = subprocess.run([*command, *pairs], capture_output=True, text=True, check=True)
+
+            assert told(tree(root), **labels) == done.stdout.strip().split(",")
