@@ -7,6 +7,7 @@ a window have nothing to look back on here.
 from __future__ import annotations
 
 import asyncio
+
 import pytest
 
 from exporter.alerting.rules.evaluate import Evaluator
