@@ -33,6 +33,8 @@ from exporter.model import Reading
 log = get_logger()
 
 KEYS_AT_ONCE = 4  # enough that one slow answer delays no other page, few enough to be polite
+# What is being sent when the process is killed is sent again: to people, one message at most.
+KEYS_AT_ONCE_WITHOUT_REPEATS = 1
 PROBE_SECONDS = 900.0  # of a receiver that refuses us: keys get mended
 LOOK_SECONDS = 1.0
 DRAIN_LOOK_SECONDS = 0.05
@@ -212,7 +214,8 @@ class _Courier:
             return False
         if self._probe_at is not None:
             return not self._sending and now >= self._probe_at
-        return len(self._sending) < KEYS_AT_ONCE
+        at_once = KEYS_AT_ONCE if self._traits.drops_repeats else KEYS_AT_ONCE_WITHOUT_REPEATS
+        return len(self._sending) < at_once
 
     def _sent(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)
