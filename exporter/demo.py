@@ -1,18 +1,30 @@
-"""`demo`: two embedded servers under a scripted load, and the daemon that watches them."""
+"""`demo`: two embedded servers under a scripted load, the daemon that watches them, and whom it alerts."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 
 from rich.console import Console
 
 from exporter.app import Daemon
+from exporter.config.addresses import split_listen_address
+from exporter.config.alerting import (
+    AlertingSettings,
+    LevelOverride,
+    ReceiverSettings,
+    RouteSettings,
+    RuleOverride,
+    SlackSettings,
+)
+from exporter.config.alerting_fields import Severity
 from exporter.config.clusters import ClusterSettings, PeerSettings, PollSettings
 from exporter.config.probes import CanarySettings, ProbeSettings, ProbesSettings, RecallSettings
+from exporter.config.secret import Secret
 from exporter.config.settings import LogSettings, Settings, WebSettings
+from exporter.embedded.chat import Chat
 from exporter.embedded.demo_load import demo_servers, play
 from exporter.embedded.server import EmbeddedServer
 from exporter.logs import Redactor, configure
@@ -35,6 +47,22 @@ PROBES = ProbesSettings(
 )
 
 
+def _after(seconds: float, severity: Severity = "critical", **more: float) -> RuleOverride:
+    """A rule that waits only so long."""
+    return RuleOverride(levels={severity: LevelOverride(for_seconds=seconds, **more)})
+
+
+# The shipped rules at the script's pace: a cause still fires before what it explains.
+RULES = {
+    "AccessDenied": _after(0.0),
+    "PeerHung": _after(15.0),
+    "PeerDown": _after(30.0),
+    "OptimizerNoSpace": _after(0.0),
+    "IndexingLag": _after(15.0, "warning", threshold=4_000.0, clear=500.0),
+}
+ROUTE = RouteSettings(group_wait_seconds=2.0, group_interval_seconds=5.0)
+
+
 async def demo(listen_address: str) -> None:
     """Run the demo until Ctrl-C. Raises OSError where the address is taken."""
     console = Console(highlight=False)
@@ -45,9 +73,12 @@ async def demo(listen_address: str) -> None:
         for server in servers.values():
             await server.start()
             stack.push_async_callback(server.stop)
-        settings = _settings(servers, listen_address)
-        daemon = Daemon(settings=settings, read_settings=lambda: settings, redactor=redactor)
         narrator = Narrator(console)
+        chat = Chat(on_message=narrator.hear)
+        await chat.start()
+        stack.push_async_callback(chat.stop)
+        settings = _settings(servers, listen_address, chat)
+        daemon = Daemon(settings=settings, read_settings=lambda: settings, redactor=redactor)
 
         async def started(daemon: Daemon) -> None:
             _say_where_to_look(console, servers, daemon)
@@ -60,7 +91,8 @@ async def demo(listen_address: str) -> None:
         console.print("Stopped.")
 
 
-def _settings(servers: Mapping[str, EmbeddedServer], listen_address: str) -> Settings:
+def _settings(servers: Mapping[str, EmbeddedServer], listen_address: str, chat: Chat) -> Settings:
+    slack = ReceiverSettings(name="slack", slack=SlackSettings(url=Secret(chat.url)))
     return Settings.model_construct(
         clusters=tuple(
             ClusterSettings.model_construct(
@@ -71,9 +103,18 @@ def _settings(servers: Mapping[str, EmbeddedServer], listen_address: str) -> Set
             )
             for name, server in servers.items()
         ),
-        web=WebSettings.model_construct(listen_addresses=(listen_address,)),
+        web=WebSettings.model_construct(
+            listen_addresses=(listen_address,), external_url=_external_url(listen_address)
+        ),
+        alerting=AlertingSettings(receivers=(slack,), route=ROUTE, rules=RULES),
         log=LogSettings(level="error"),
     )
+
+
+def _external_url(listen_address: str) -> str | None:
+    """Where messages say that runbooks are; None where the system chooses the port."""
+    host, port = split_listen_address(listen_address)
+    return f"http://{host or '127.0.0.1'}:{port}" if port and ":" not in host else None
 
 
 def _stop_on_failure(task: asyncio.Task[None], daemon: Daemon) -> None:
@@ -97,6 +138,7 @@ def _say_where_to_look(console: Console, servers: Mapping[str, EmbeddedServer], 
     lines += [f"  {name:<8} {server.url}" for name, server in servers.items()]
     lines += [
         f"The daemon that watches them: {page}  (metrics: {page}metrics)",
+        "Its alerts go to a receiver as Slack would be one; what arrives there is shown below.",
         f"  curl -s {page}metrics | grep indexing_lag_points",
         f"  curl -s {page}metrics | grep -E 'latency_p95|recall_ratio|canary_visible'",
         "Ctrl-C stops everything.",
@@ -115,7 +157,13 @@ class Narrator:
 
     def say(self, text: str) -> None:
         """Say one line with the time of day."""
-        self._console.print(f"{time.strftime('%H:%M:%S')}  {text}", soft_wrap=True)
+        self._console.print(f"{time.strftime('%H:%M:%S')}  {text}", soft_wrap=True, markup=False)
+
+    def hear(self, lines: Sequence[str]) -> None:
+        """Show a message that arrived at the chat."""
+        self.say(f"          SLACK  {lines[0]}")
+        for line in lines[1:]:
+            self._console.print(f"                 | {line}", soft_wrap=True, markup=False)
 
     async def follow(self, daemon: Daemon) -> None:
         """Say what the daemon sees whenever that changes, until cancelled."""
