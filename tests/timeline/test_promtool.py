@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -21,11 +22,51 @@ from exporter.alerting.rules.shipped import shipped_rules
 from exporter.alerting.words import WINDOWED, Reduce, Rule
 from exporter.catalogue import SPECS
 from exporter.model import OURS, PROBED
+from tests.kit.judging import rules_of
 from tests.timeline.differential import ABSENT, Rehearsal, Segment, Timeline, Told, differences
 from tests.timeline.tapes import STEP_SECONDS, roles_of
+from tests.unit.alerting.rules import metrics
 
 PACK: RuleSet = load_rules(shipped_rules(), specs=SPECS, overrides={})
 MOST_STEPS = 300  # of a timeline that is made up
+
+# What the language has and the pack does not use, or not yet.
+OTHERS = """\
+rules:
+  - name: Average
+    metric: lag
+    reduce: {fn: avg, over: 5m, min_samples: 4}
+    op: ">"
+    levels: {critical: {threshold: 50, for: 1m}, warning: {threshold: 10, for: 2m}}
+    annotations: {summary: x}
+  - name: Highest
+    metric: lag
+    reduce: {fn: max, over: 2m}
+    op: ">="
+    levels: {warning: {threshold: 10, for: 1m}}
+    keep_firing_for: 3m
+    annotations: {summary: x}
+  - name: Quotient
+    metric: full_at
+    reduce: age
+    divided_by: {metric: size, on: [peer, qdrant_cluster]}
+    op: ">"
+    or: {metric: up, op: "==", threshold: 0}
+    levels: {critical: {threshold: 2, for: 1m}, warning: {threshold: 1, for: 1m}}
+    annotations: {summary: x}
+  - name: OtherOfMany
+    metric: lag
+    op: "!="
+    or: {metric: shards, op: ">", threshold: 3}
+    when:
+      metric: queue
+      reduce: {fn: min, over: 1m}
+      on: [collection, qdrant_cluster]
+      op: "<="
+      threshold: 2
+    levels: {info: {threshold: 7, for: 45s}}
+    annotations: {summary: x}
+"""
 
 pytestmark = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 
@@ -83,7 +124,13 @@ def told_differently(rule: Rule, timelines: Sequence[Timeline], directory: Path)
     return differences(rule, Rehearsal(rule, timelines).play(), directory)
 
 
-@pytest.mark.parametrize("rule", PACK.rules, ids=lambda rule: rule.name)
+def other_rules() -> tuple[Rule, ...]:
+    """Load the rules that are not of the pack."""
+    with TemporaryDirectory() as directory:
+        return rules_of(Path(directory), OTHERS, metrics.SPECS).rules
+
+
+@pytest.mark.parametrize("rule", [*PACK.rules, *other_rules()], ids=lambda rule: rule.name)
 def test_a_rule_fires_and_resolves_as_prometheus_would(rule: Rule, tmp_path: Path) -> None:
     """Over the threshold and back, too briefly and long enough, level by level, and values made up."""
 

@@ -139,6 +139,18 @@ def test_a_rule_renamed_while_stopped_does_the_same() -> None:
     assert line.run(15) == ["660 ops resolve PeerDown/critical +0 -1"]
 
 
+def test_a_rule_removed_while_its_alert_is_pending_leaves_nothing() -> None:
+    """Nobody heard of it, and no history tells of it."""
+    line = Timeline(DOWN)
+    line.set("PeerDown", True, peer="a")
+    line.run(60)
+    line.rules = (a_rule("PeerHung"),)
+    line.reload()
+
+    assert line.run(600) == []
+    assert (line.engine.alerts(), line.store.ended) == ((), [])
+
+
 def test_a_rule_that_cannot_see_any_more_ends_its_alerts_and_says_so() -> None:
     """Its producer was switched off."""
     line = firing(Timeline(DOWN))
