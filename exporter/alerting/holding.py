@@ -69,11 +69,13 @@ class Holding:
             touched = self._inhibit_again(book)
         else:
             touched = []
-        for fingerprint in self._news if every is None else every:
-            self._decide(book, fingerprint)
-        touched += self._news if every is None else every
+        asked = list(self._news) if every is None else every
         self._news = {}
-        return touched
+        for fingerprint in asked:
+            alert = book.get(fingerprint)
+            if alert is not None:
+                self._decide(alert, book.series(fingerprint))
+        return touched + asked
 
     def reason(self, fingerprint: str) -> str:
         """Return why an alert is held back from everybody; "" where it is not."""
@@ -118,14 +120,11 @@ class Holding:
         self._inhibited = inhibited
         return sorted(changed)
 
-    def _decide(self, book: AlertBook, fingerprint: str) -> None:
-        alert = book.get(fingerprint)
-        if alert is None:
-            return
+    def _decide(self, alert: Alert, series: LabelPairs) -> None:
         silenced = silenced_by(dict(alert.labels), self._in_force) is not None
-        inhibited = self._inhibitor.inhibits(alert, book.series(fingerprint))
+        inhibited = self._inhibitor.inhibits(alert, series)
         for held, holds in ((self._silenced, silenced), (self._inhibited, inhibited)):
             if holds:
-                held.add(fingerprint)
+                held.add(alert.fingerprint)
             else:
-                held.discard(fingerprint)
+                held.discard(alert.fingerprint)

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import msgspec
 
+from exporter.alerting import silencing
 from exporter.alerting.engine import Engine, ReceiverFacts, Setup
 from exporter.alerting.inhibition import Pair
 from exporter.alerting.mute_times import MuteTime
@@ -183,20 +184,22 @@ class Timeline:
 
     def silence(self, *matchers: str, seconds: float = 3_600.0) -> Silence:
         """Begin a silence."""
-        from exporter.alerting.silencing import matchers as parsed
-
         silence = Silence(
-            f"s{len(self.silences)}", parsed(matchers), "ada", "works", self.now, self.now + seconds, self.now
+            f"s{len(self.silences)}",
+            silencing.matchers(matchers),
+            "ada",
+            "works",
+            self.now,
+            self.now + seconds,
+            self.now,
         )
         self.silences.append(silence)
         return silence
 
     def evaluate(self, *, findings: Iterable[Finding] | None = None) -> list[Notification]:
         """Make one step now, with all that is true of the world, or just these findings."""
-        known = {rule.name for rule in self.rules} - self.blind.keys()
-        found = self.world.values() if findings is None else findings
-        current = [finding for finding in found if finding.rule.name in known]
-        changes = self.engine.step(current, self.now, silences=tuple(self.silences), describe=described)
+        found = self._found() if findings is None else list(findings)
+        changes = self.engine.step(found, self.now, silences=tuple(self.silences), describe=described)
         self.store.commit(changes)
         self._compare()
         self.notifications += changes.notifications
@@ -253,12 +256,27 @@ class Timeline:
                 return alert
         return None
 
+    def _found(self) -> list[Finding]:
+        """Return what an evaluation finds: all that is true, and the rest only of what is known."""
+        sees = {rule.name for rule in self.rules} - self.blind.keys()
+        known = {name: set(series) for name, series in self.engine.known().items()}
+        return [
+            finding
+            for (name, _, series), finding in self.world.items()
+            if name in sees and (finding.verdict or _named(series) in known.get(name, ()))
+        ]
+
     def _compare(self) -> None:
         """Fail where the store is not what the engine holds."""
         stored = {alert.fingerprint: _stored(alert) for alert in self.store.read_alerts()}
         assert stored == {alert.fingerprint: _stored(alert) for alert in self.engine.alerts()}
         groups = {(group.receiver, group.key): group for group in self.engine.groups()}
         assert groups == {(group.receiver, group.key): group for group in self.store.read_groups()}
+
+
+def _named(series: LabelPairs) -> LabelPairs:
+    """Return labels without the empty ones, as alerts have them."""
+    return tuple(pair for pair in series if pair[1])
 
 
 def _stored(alert: Alert) -> Alert:
