@@ -142,18 +142,18 @@ def runbook_url(alert: Alert, external_url: str) -> str:
     return f"{external_url}/runbooks/{alert.runbook}" if external_url and alert.runbook else ""
 
 
-def plain(said: Message, *, limit: int) -> str:
+def plain(said: Message, *, limit: int, with_title: bool = True) -> str:
     """Return a message as text of at most `limit` UTF-16 units, its title first.
 
     What is too long loses the details of its last alerts first: each keeps its summary and place.
     """
-    top = [said.title, *said.notes]
+    top = [said.title, *said.notes] if with_title else [*said.notes]
     foot = [*said.ending(), said.home_url] if said.home_url else [*said.ending()]
     told = [*said.firing, *said.resolved]
     for detailed in range(len(told), -1, -1):
         blocks = [plain_line(line) for line in told[:detailed]]
         blocks += [line.brief for line in told[detailed:]]
-        text = "\n\n".join(["\n".join(top), *blocks, *(["\n".join(foot)] if foot else [])])
+        text = "\n\n".join(filter(None, ["\n".join(top), *blocks, "\n".join(foot)]))
         if clipped(text, limit) == text:
             return text
     return clipped(text, limit)

@@ -19,12 +19,14 @@ import httpx
 from exporter.alerting.words import Delivery, Outcome
 from exporter.config.quantities import format_duration
 
-# The receiver takes nothing from us until a person has mended the credentials or the URL.
-REFUSING = frozenset({401, 403, 404, 410})
+# The receiver takes nothing from us until a person has mended the credentials or the URL. 405 and
+# 407 too: that a URL takes no POST, or that a proxy wants a login, says nothing against the message.
+REFUSING = frozenset({401, 403, 404, 405, 407, 410})
 # Beside 5xx: the service asks for another attempt.
 PASSING = frozenset({408, 425, 429})
 TOO_MANY = 429
 
+UNUSABLE = "the url, a header or the environment's proxy cannot be used as they are: correct them"
 REASON_CHARACTERS = 200  # one line of a log
 
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
@@ -100,7 +102,7 @@ def retry_after_seconds(header: str, now: float) -> float | None:
 def no_answer(error: Exception, *, written: bool, deadline_seconds: float) -> NoAnswer:
     """Return what a failed call means: before the request was whole on its way, nothing arrived."""
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol | httpx.LocalProtocolError):
-        return NoAnswer(Outcome.REFUSED, "the url or a header of this receiver cannot be used: correct it")
+        return NoAnswer(Outcome.REFUSED, UNUSABLE)
     outcome = Outcome.UNKNOWN if written else Outcome.RETRY
     how_far = "after the request was sent" if written else "before the request was sent"
     if isinstance(error, TimeoutError | httpx.TimeoutException):

@@ -103,7 +103,7 @@ def texts(said: Message, *, body_limit: int) -> tuple[str, str]:
     limit = min(body_limit, BODY_CHARACTERS) if body_limit > 0 else BODY_CHARACTERS
     title = _harmless(clipped(said.title, min(TITLE_CHARACTERS, limit // 2)))
     room = limit - units(title) - 2  # where a service has no titles, it goes above the body
-    return title, clipped(_harmless(plain(said, limit=room)), room)
+    return title, clipped(_harmless(plain(said, limit=room, with_title=False)), room)
 
 
 def _harmless(text: str) -> str:

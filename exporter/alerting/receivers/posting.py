@@ -14,7 +14,6 @@ import httpx
 
 from exporter import __version__
 from exporter.alerting.receivers.answers import REASON_CHARACTERS, Answer, NoAnswer, no_answer
-from exporter.alerting.words import Outcome
 from exporter.logs import spellings_of
 
 USER_AGENT = f"qdrant-exporter/{__version__}"
@@ -73,8 +72,6 @@ class Poster:
         except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             if way.answer is None:
                 return no_answer(error, written=way.written, deadline_seconds=self._deadline_seconds)
-        except (ValueError, ImportError):  # httpx builds its proxies from the environment
-            return NoAnswer(Outcome.REFUSED, "the proxy that the environment names cannot be used")
         assert way.answer is not None
         return way.answer
 
@@ -100,16 +97,22 @@ class Poster:
                     logging.getLogger(talkative).setLevel(logging.WARNING)
                 # Off the loop: reading the system's authorities takes some ten milliseconds.
                 context = await asyncio.to_thread(ssl.create_default_context)
-                self._client = httpx.AsyncClient(
-                    verify=context,
-                    headers=self._headers,
-                    auth=self._auth,
-                    timeout=self._timeouts(),
-                    follow_redirects=False,
-                    limits=httpx.Limits(max_keepalive_connections=0),
-                    mounts=dict.fromkeys(_DIRECT),
-                )
+                self._client = self._new_client(context)
             return self._client
+
+    def _new_client(self, context: ssl.SSLContext) -> httpx.AsyncClient:
+        try:
+            return httpx.AsyncClient(
+                verify=context,
+                headers=self._headers,
+                auth=self._auth,
+                timeout=self._timeouts(),
+                follow_redirects=False,
+                limits=httpx.Limits(max_keepalive_connections=0),
+                mounts=dict.fromkeys(_DIRECT),
+            )
+        except (ValueError, ImportError):  # of what the environment says of proxies
+            raise httpx.InvalidURL("proxy") from None
 
     def _timeouts(self) -> httpx.Timeout:
         """Return the time of each step. The total is held by `post`, but httpx leaves a socket open

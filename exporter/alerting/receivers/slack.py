@@ -137,7 +137,7 @@ def _blocks(said: Message) -> list[dict[str, Any]]:
 def _alerts(said: Message) -> list[str]:
     """Return each alert's text, the first ones with all details for as long as the budget lasts."""
     told = [*said.firing, *said.resolved]
-    short = [escaped(line.brief, SHORT_CHARACTERS) for line in told]
+    short = [_words(line.brief, SHORT_CHARACTERS) for line in told]
     left = BLOCKS_CHARACTERS - FRAME_CHARACTERS - sum(map(units, short))
     texts: list[str] = []
     for line, brief in zip(told, short, strict=True):
@@ -152,13 +152,13 @@ def _alerts(said: Message) -> list[str]:
 def _alert(line: Line) -> str:
     """Return one alert with its details; those that do not fit go, those to act on stay."""
     facts = line.facts()
-    kept = [f"*{escaped(line.headline, 400)}*"]
-    kept += [f"{name}: {escaped(text, 300)}" for name, text in facts if name not in _MAY_GO]
+    kept = [f"*{_words(line.headline, 400)}*"]
+    kept += [f"{name}: {_words(text, 300)}" for name, text in facts if name not in _MAY_GO]
     if line.ended:
         return "\n".join(kept)
-    more = [f"{name}: {escaped(text, 300)}" for name, text in facts if name in _MAY_GO]
-    more += [escaped(line.description, 600)] if line.description else []
-    step = [f"first step:\n```{_as_code(line.action)}```"] if line.action else []
+    more = [f"{name}: {_words(text, 300)}" for name, text in facts if name in _MAY_GO]
+    more += [_words(line.description, 600)] if line.description else []
+    step = [f"first step:\n```{_words(line.action, 900)}```"] if line.action else []
     step += [_runbook(line)] if line.runbook else []
     while more and units("\n".join([*kept, *more, *step])) > ALERT_CHARACTERS:
         more.pop()
@@ -171,9 +171,9 @@ def _runbook(line: Line) -> str:
     return f"<{address}|{name}>" if 0 < len(address) <= LINK_CHARACTERS else name
 
 
-def _as_code(command: str) -> str:
-    """Return a command for between ```: those in it would end the block."""
-    return escaped(command.replace("```", "'''"), 900)
+def _words(text: str, limit: int) -> str:
+    """Return a text, escaped, that begins and ends no block of code: ours would be turned inside out."""
+    return escaped(text.replace("```", "'''"), limit)
 
 
 def _address(url: str) -> str:

@@ -50,7 +50,8 @@ def test_a_number_has_the_digits_that_count(value: float, said: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [(0.0, "0 s"), (0.0042, "4.2 ms"), (1.5, "1.5 s"), (59.6, "1 min"), (3_600.0, "1 h"),
-     (3_725.0, "1 h 2 min"), (90_000.0, "1 d 1 h"), (86_405.0, "1 d"), (-90.0, "-1 min 30 s"), (864_000.0, "10 d")],
+     (3_725.0, "1 h 2 min"), (90_000.0, "1 d 1 h"), (86_405.0, "1 d"),
+     (-90.0, "-1 min 30 s"), (864_000.0, "10 d")],
 )  # fmt: skip
 def test_a_duration_has_its_two_largest_units(seconds: float, said: str) -> None:
     """More of them nobody reads."""

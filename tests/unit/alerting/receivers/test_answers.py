@@ -9,7 +9,7 @@ import httpx
 import pytest
 import trustme
 
-from exporter.alerting.receivers.answers import no_answer, retry_after_seconds
+from exporter.alerting.receivers.answers import UNUSABLE, no_answer, retry_after_seconds
 from exporter.alerting.receivers.posting import ANSWER_BYTES, Poster
 from exporter.alerting.words import Outcome
 from tests.unit.alerting.receivers.cases import NOW, attempt, receiver, sending
@@ -163,3 +163,13 @@ async def test_a_proxy_of_the_environment_is_used_but_never_for_this_machine(
 
     assert [posted.path for posted in proxy.posted] == ["http://chat.example/hook"]
     assert [posted.path for posted in service.posted] == ["/here"]
+
+
+async def test_a_proxy_that_cannot_be_is_told_and_raises_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment is a person's to correct."""
+    monkeypatch.setenv("HTTPS_PROXY", "nonsense://proxy")
+    poster = Poster(deadline_seconds=5.0, secrets=[])
+    answer = await poster.post("https://chat.example/hook", b"{}")
+    await poster.close()
+
+    assert answer == (Outcome.REFUSED, UNUSABLE)

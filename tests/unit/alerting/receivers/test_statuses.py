@@ -10,7 +10,7 @@ from tests.unit.alerting.receivers.cases import HTTP_KINDS, attempt, receiver
 from tests.unit.alerting.receivers.services import Mailbox, Manner, Service
 
 AGAIN = {408, 425, 429, *range(500, 600)}
-BROKEN = {401, 403, 404, 410}
+BROKEN = {401, 403, 404, 405, 407, 410}
 
 
 def expected(status: int) -> Outcome:
@@ -26,7 +26,7 @@ def expected(status: int) -> Outcome:
 
 @pytest.mark.parametrize("kind", HTTP_KINDS)
 async def test_every_status_is_told_apart(kind: str) -> None:
-    """2xx is taken; 408, 425, 429 and 5xx come again; 401, 403, 404, 410 and redirects are broken."""
+    """2xx is taken; 408, 425, 429 and 5xx come again; what speaks against us, and redirects, break it."""
     seen = {}
     async with Service(Manner(body=b"")) as service:
         told = receiver(kind, service.url)
