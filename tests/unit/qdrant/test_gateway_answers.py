@@ -274,6 +274,7 @@ async def test_a_long_error_text_is_cut_to_one_line(gateway_to: GatewayTo) -> No
     assert failure.detail.endswith("…")
 
 
+@pytest.mark.usefixtures("patient_time")
 async def test_an_endless_error_body_is_not_read_to_its_end(gateway_to: GatewayTo) -> None:
     """Sixty-four KiB of a refusal are enough: the deadline is not used up on it."""
     head = b"HTTP/1.1 500 X\r\nContent-Length: 9999999999\r\n\r\n"
