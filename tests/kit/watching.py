@@ -72,12 +72,17 @@ class Watching:
         await self.fleet.close()
 
     async def readings(self) -> dict[str, float]:
-        """Derive now and return every reading by its short name."""
-        await self.fleet.derive()
-        return {named(reading): reading.value for _, block in self.board.view().blocks() for reading in block}
+        """Derive now and return every reading by its short name, all of one moment."""
+        while True:
+            before = self.board.view().newest
+            await self.fleet.derive()
+            view = self.board.view()
+            # else a poll ended meanwhile, and what it told is not in what was derived
+            if all(before.get(key) is observation for key, observation in view.newest.items()):
+                return {named(reading): reading.value for _, block in view.blocks() for reading in block}
 
     async def until(
-        self, wanted: Callable[[dict[str, float]], bool], *, seconds: float = 8.0
+        self, wanted: Callable[[dict[str, float]], bool], *, seconds: float = 30.0
     ) -> dict[str, float]:
         """Return the readings as soon as they are as wanted; fail after so many seconds."""
         readings: dict[str, float] = {}
