@@ -14,6 +14,8 @@ from contextlib import contextmanager
 
 # The kernel carries a byte over the loopback at once, save when it is very busy.
 IDLE_SECONDS = 0.02
+# What a turn of the loop takes: who sleeps for less than a float can tell must not sleep for ever.
+TURN_SECONDS = 1e-9
 
 
 class LoopClock:
@@ -39,6 +41,7 @@ def patient(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
 
     def select_patiently(timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         nonlocal at_seconds
+        at_seconds += TURN_SECONDS
         if timeout is None or timeout <= 0:
             return select(timeout)
         ready = select(min(timeout, IDLE_SECONDS))

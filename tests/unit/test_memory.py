@@ -17,9 +17,7 @@ from tests.kit.derivation import PEER_IDS
 from tests.kit.scripted import ScriptedCluster
 from tests.kit.watching import Watching, cluster_of
 
-QUICK = (
-    "{fast: 200ms, medium: 300ms, slow: 500ms, deadline: 400ms, fanout_deadline: 300ms, budget_ratio: 0.5}"
-)
+QUICK = "{fast: 200ms, medium: 300ms, slow: 500ms, deadline: 10s, fanout_deadline: 5s, budget_ratio: 0.5}"
 
 
 def write(file: Path, url: str) -> None:

@@ -9,7 +9,7 @@ from tests.kit import scripted
 from tests.kit.derivation import PEER_IDS
 from tests.kit.replay import ReplayServer, replies_of
 from tests.kit.scripted import ScriptedCluster
-from tests.kit.watching import QUICK, Watching, cluster_of
+from tests.kit.watching import HASTY, QUICK, Watching, cluster_of
 
 ALL_UP = 3
 
@@ -75,7 +75,7 @@ async def test_a_discovered_peer_that_dies_stays_and_is_down() -> None:
 
 async def test_a_frozen_peer_delays_no_other_and_is_down() -> None:
     """It accepts and stays silent; what reaches it through the others hangs for ten seconds."""
-    async with ScriptedCluster() as cluster, Watching(cluster_of(*cluster.urls)) as watching:
+    async with ScriptedCluster() as cluster, Watching(cluster_of(*cluster.urls, poll=HASTY)) as watching:
         await watching.until(lambda seen: sum(ups(seen).values()) == ALL_UP)
         pollers = watching.watch.pollers()
         labels = [url.removeprefix("http://") for url in cluster.urls]
@@ -94,7 +94,7 @@ async def test_a_frozen_peer_delays_no_other_and_is_down() -> None:
         assert hung.polls < before[1] + 2
         for record in (first, third):
             assert record.duration_seconds is not None
-            assert record.duration_seconds < QUICK.deadline_seconds
+            assert record.duration_seconds < HASTY.deadline_seconds
         assert ups(readings) == {labels[0]: 1, labels[1]: 0, labels[2]: 1}
 
 
