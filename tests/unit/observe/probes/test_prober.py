@@ -561,7 +561,8 @@ async def test_a_search_that_fails_is_counted_by_its_reason(
     count = total(readings, "probes_total")
     failed = by_reason(readings, "probe_failures_total")
     assert failed.keys() == {reason}
-    assert abs(failed[reason] - count / 2) <= 1
+    # every second one that was sent; those that work may be under way for longer
+    assert count / 2 - 1 <= failed[reason] <= len(between.searches()) / 2 + 1
     assert total(readings, "probe_error_ratio") == pytest.approx(failed[reason] / count)
     timed = count if reason == "timeout" else count - failed[reason]
     assert total(readings, "probe_duration_seconds_count") == timed
