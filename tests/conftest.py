@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
+from tests.kit.patience import patient
 from tests.kit.scripted import ScriptedCluster
 
 
@@ -15,6 +16,13 @@ async def scripted_cluster() -> AsyncIterator[ScriptedCluster]:
     """Three peers that answer as a healthy recorded cluster; a test switches their stage."""
     async with ScriptedCluster() as cluster:
         yield cluster
+
+
+@pytest_asyncio.fixture
+async def patient_time() -> AsyncIterator[None]:
+    """Time that passes only while nothing is left to do; see tests/kit/patience.py for whom."""
+    with patient(asyncio.get_running_loop()):
+        yield
 
 
 @pytest_asyncio.fixture(autouse=True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import email.utils
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import cache
+from threading import Lock
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -23,6 +25,9 @@ ERROR_TEXT_CHARACTERS = 300
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Nine digits of seconds are 31 years; more is not a time to wait.
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+# Answers are read in several threads. msgspec 0.22 shows what it knows of a Struct before it knows all of
+# it: a second thread that reads its first answer meanwhile ends the process with SIGSEGV.
+_PREPARING = Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +58,25 @@ class _Refusal(msgspec.Struct):
     status: _Status | str = ""
 
 
+@cache
+def _prepared(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
+
+
+def decoder_of(kind: type[T]) -> msgspec.json.Decoder[T]:
+    """Return what reads JSON as `kind`, in any thread."""
+    with _PREPARING:
+        made: msgspec.json.Decoder[T] = _prepared(cast(Hashable, kind))
+        return made
+
+
 def decode(body: bytes | msgspec.Raw, kind: type[T], endpoint: str) -> T:
     """Read JSON as `kind`, straight from its bytes.
 
     Raises BadPayload with the path of what is wrong, also where the JSON is cut or is none.
     """
     try:
-        return msgspec.json.decode(body, type=kind)
+        return decoder_of(kind).decode(body)
     except msgspec.ValidationError as error:
         raise BadPayload(endpoint, str(error)[:ERROR_TEXT_CHARACTERS]) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

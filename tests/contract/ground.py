@@ -34,7 +34,7 @@ HOW_TO_RUN = (
 DIMENSION = 64
 BATCH_POINTS = 500  # a body well under 1 MB, which aiohttp sends in one piece
 # The optimizer of a real server wakes every few seconds where nothing was written.
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 LOOK_EVERY_SECONDS = 0.02
 # Waits for a pause in the writes, as short as the survey of a shard lets it be seen.
 PACING = Pacing(quiet_seconds=0.05, patience_seconds=1.0)

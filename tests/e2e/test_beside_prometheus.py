@@ -121,7 +121,7 @@ def test_indexing_lag_rises_and_falls_with_the_load(ground: Ground) -> None:
     """Points outrun the index, Prometheus sees it, and sees it gone once the optimizer is through."""
     create(ground.server.url, "books")
     lag = 'qdrantx_collection_indexing_lag_points{qdrant_cluster="library",collection="books"}'
-    quiet = eventually(lambda: metric(ground, lag), what="the lag of an empty collection", within_seconds=20)
+    quiet = eventually(lambda: metric(ground, lag), what="the lag of an empty collection", within_seconds=60)
     assert quiet == 0
 
     highest, written = 0.0, 0
@@ -134,7 +134,7 @@ def test_indexing_lag_rises_and_falls_with_the_load(ground: Ground) -> None:
     assert 0 < highest <= written
     eventually(lambda: metric(ground, lag) == 0, what="the lag falls to 0", within_seconds=60)
     points = 'qdrantx_collection_points{collection="books"}'
-    eventually(lambda: metric(ground, points) == written, what="every point is counted", within_seconds=10)
+    eventually(lambda: metric(ground, points) == written, what="every point is counted", within_seconds=60)
 
 
 def test_prometheus_computes_our_p95_from_the_histogram_to_within_a_bucket(ground: Ground) -> None:
@@ -150,7 +150,7 @@ def test_prometheus_computes_our_p95_from_the_histogram_to_within_a_bucket(groun
     exact = eventually(
         lambda: metric(ground, f"qdrantx_probe_latency_p95_seconds{labels}"),
         what="a p95",
-        within_seconds=10,
+        within_seconds=60,
     )
     told = metric(ground, f"histogram_quantile(0.95, sum by (le) ({buckets}))")
 
@@ -164,7 +164,7 @@ def test_prometheus_computes_our_p95_from_the_histogram_to_within_a_bucket(groun
 def test_the_canary_is_seen_through_prometheus(ground: Ground) -> None:
     """Points written, found on the server and gone again, and none that was not."""
     rounds = 'qdrantx_canary_visible_seconds_count{phase="gone"}'
-    eventually(lambda: (metric(ground, rounds) or 0) >= 3, what="three rounds", within_seconds=30)
+    eventually(lambda: (metric(ground, rounds) or 0) >= 3, what="three rounds", within_seconds=90)
 
     assert metric(ground, "sum(qdrantx_canary_failures_total)") == 0
     assert metric(ground, 'qdrantx_collection_points{collection="_qdrantx_canary"}') is None
@@ -173,13 +173,13 @@ def test_the_canary_is_seen_through_prometheus(ground: Ground) -> None:
 def test_a_server_that_disappears_reads_as_down_and_as_up_again_when_it_returns(ground: Ground) -> None:
     """qdrantx_up follows the server through death and return, and the scrape itself never fails."""
     up = 'qdrantx_up{qdrant_cluster="library"}'
-    eventually(lambda: metric(ground, up) == 1, what="the server is up", within_seconds=20)
+    eventually(lambda: metric(ground, up) == 1, what="the server is up", within_seconds=60)
 
     ground.server.stop()
-    eventually(lambda: metric(ground, up) == 0, what="the server is down", within_seconds=20)
+    eventually(lambda: metric(ground, up) == 0, what="the server is down", within_seconds=60)
 
     ground.server.start()
-    eventually(lambda: metric(ground, up) == 1, what="the server is up again", within_seconds=20)
+    eventually(lambda: metric(ground, up) == 1, what="the server is up again", within_seconds=60)
     assert metric(ground, "min_over_time(up[30s])") == 1
 
 
@@ -202,17 +202,17 @@ def test_sighup_swaps_a_good_configuration_in_and_keeps_the_old_one_over_a_bad_o
     ground.config.write_text(configuration(ground.server.url, cluster="renamed"), encoding="utf-8")
     ground.daemon.send(signal.SIGHUP)
     renamed = 'qdrantx_up{qdrant_cluster="renamed"}'
-    eventually(lambda: metric(ground, renamed) == 1, what="the new name is in force", within_seconds=20)
+    eventually(lambda: metric(ground, renamed) == 1, what="the new name is in force", within_seconds=60)
     assert metric(ground, reloaded) == 1
 
     ground.config.write_text("clusters: [{name: 'not a name!'}]", encoding="utf-8")
     ground.daemon.send(signal.SIGHUP)
-    eventually(lambda: metric(ground, reloaded) == 0, what="the failure is told", within_seconds=20)
+    eventually(lambda: metric(ground, reloaded) == 0, what="the failure is told", within_seconds=60)
     assert metric(ground, renamed) == 1
 
     ground.config.write_text(configuration(ground.server.url), encoding="utf-8")
     ground.daemon.send(signal.SIGHUP)
-    eventually(lambda: metric(ground, reloaded) == 1, what="a good file is taken again", within_seconds=20)
+    eventually(lambda: metric(ground, reloaded) == 1, what="a good file is taken again", within_seconds=60)
 
 
 def test_once_prints_what_a_person_can_read_and_exits_with_what_it_found(ground: Ground) -> None:
@@ -239,7 +239,7 @@ def test_a_signal_ends_the_daemon_within_seconds_and_cleanly(
     code = watching.stop(number)
 
     assert code == 0, watching.output
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10
     assert "Traceback" not in watching.output
     with pytest.raises(ConnectionRefusedError):
         call(watching.url, "/-/healthy")
@@ -266,11 +266,11 @@ def test_the_demo_is_watched_from_its_first_seconds_and_ends_on_ctrl_c(tmp_path:
             command("demo"), stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=plain_environment()
         )
     try:
-        page = eventually(lambda: printed_metrics_url(log), what="the demo says where", within_seconds=30)
-        eventually(lambda: clusters_up(page) == 2, what="both clusters are up", within_seconds=30)
+        page = eventually(lambda: printed_metrics_url(log), what="the demo says where", within_seconds=90)
+        eventually(lambda: clusters_up(page) == 2, what="both clusters are up", within_seconds=90)
     finally:
         process.send_signal(signal.SIGINT)
-        code = process.wait(timeout=20)
+        code = process.wait(timeout=60)
 
     assert code == 0, log.read_text(encoding="utf-8")
     assert "Traceback" not in log.read_text(encoding="utf-8")
@@ -287,7 +287,7 @@ def printed_metrics_url(log: Path) -> str | None:
 def clusters_up(url: str) -> int:
     """Count the peers that a page of metrics shows as up."""
     try:
-        page = call(url, "/metrics", seconds=2.0).body.decode()
+        page = call(url, "/metrics", seconds=10.0).body.decode()
     except OSError:
         return 0
     return sum(line.startswith("qdrantx_up{") and line.endswith(" 1") for line in page.splitlines())

@@ -19,7 +19,7 @@ async def ask(
     path: str = "/cluster",
     *,
     endpoint: str | None = None,
-    deadline_seconds: float = 2.0,
+    deadline_seconds: float = 10.0,
     limit_bytes: int | None = None,
 ) -> Answer:
     """Ask for a path; where its template is not given, it is the path without its query."""
@@ -31,7 +31,7 @@ async def ask(
     )
 
 
-async def failure_of(gateway_to: GatewayTo, data: bytes, *, deadline_seconds: float = 2.0) -> SourceError:
+async def failure_of(gateway_to: GatewayTo, data: bytes, *, deadline_seconds: float = 10.0) -> SourceError:
     """Return what the gateway raises when a server sends these bytes and closes."""
     async with WireServer(answering_once(data)) as server:
         with pytest.raises(SourceError) as raised:

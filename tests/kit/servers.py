@@ -160,9 +160,11 @@ def closing_when_idle(data: bytes, *, after_seconds: float) -> Play:
     """Answer, and close the connection when no further request comes for a while, as Qdrant does."""
 
     async def play(wire: Wire) -> None:
+        head = await wire.request()
         with suppress(TimeoutError):
-            while await asyncio.wait_for(wire.request(), after_seconds):
+            while head:
                 await wire.send(data)
+                head = await asyncio.wait_for(wire.request(), after_seconds)
 
     return play
 

@@ -275,7 +275,7 @@ async def test_a_waiter_wakes_for_what_is_put_posted_or_forgotten_and_not_for_wh
         lambda: ground.board.forget("shop"),
     ):
         change()
-        await asyncio.wait_for(news.wait(), 1.0)
+        await asyncio.wait_for(news.wait(), 20.0)
 
     ground.board.derive("shop", {"cluster": ()})
 

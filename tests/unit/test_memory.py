@@ -17,9 +17,7 @@ from tests.kit.derivation import PEER_IDS
 from tests.kit.scripted import ScriptedCluster
 from tests.kit.watching import Watching, cluster_of
 
-QUICK = (
-    "{fast: 200ms, medium: 300ms, slow: 500ms, deadline: 400ms, fanout_deadline: 300ms, budget_ratio: 0.5}"
-)
+QUICK = "{fast: 200ms, medium: 300ms, slow: 500ms, deadline: 10s, fanout_deadline: 5s, budget_ratio: 0.5}"
 
 
 def write(file: Path, url: str) -> None:
@@ -63,16 +61,16 @@ async def test_a_dead_discovered_peer_is_remembered_over_a_restart_until_somebod
         await played.play(scripted.PEER_2_DEAD_FOR_9S)
 
         async with daemon:
-            after = await daemon.until(
-                lambda seen: [seen.get(up) for up in ups] == [1, 1, 0], what="2 is down"
+            live = 'qdrantx_shard_live_replicas{qdrant_cluster="shop",collection="rf1",shard="1"}'
+            await daemon.until(
+                lambda seen: [seen.get(one) for one in (*ups, live)] == [1, 1, 0, 0], what="2 is down"
             )
             forgotten = await run_command("peers", "forget", "shop", labels[2], f"--state.dir={state}")
-            await eventually(lambda: gone(daemon, labels[2]), what="it is dropped", within_seconds=2.0)
+            await eventually(lambda: gone(daemon, labels[2]), what="it is dropped", within_seconds=20.0)
             later = await daemon.until(lambda seen: ups[2] not in seen, what="it is gone")
             status = (await daemon.get("/api/v1/status")).json()["clusters"]["shop"]
             again = await run_command("peers", "forget", "shop", labels[2], f"--state.dir={state}")
 
-    assert after['qdrantx_shard_live_replicas{qdrant_cluster="shop",collection="rf1",shard="1"}'] == 0
     assert (forgotten.returncode, forgotten.stderr) == (0, "")
     assert "is forgotten; the daemon watches it no more" in forgotten.stdout
     assert not [series for series in later if f'peer="{labels[2]}"' in series and "replica" not in series]

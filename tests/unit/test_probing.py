@@ -288,6 +288,7 @@ async def test_what_the_server_answers_decides_on_the_exit_code(reply: Reply, co
     assert "recall: not measured: no search succeeded" in shown.text
 
 
+@pytest.mark.usefixtures("patient_time")
 async def test_a_search_that_hangs_is_given_up_at_its_deadline_and_shown_as_a_timeout() -> None:
     """Of ten thousand, ten in a row are enough to know."""
     replies = iter([FOUND])

@@ -30,6 +30,7 @@ from exporter.state import (
     State,
     StateLock,
 )
+from exporter.state.database import BUSY_TIMEOUT_SECONDS
 
 NOBODY = 65534
 
@@ -326,12 +327,12 @@ def test_threads_may_share_one_state(state: State) -> None:
 
 
 def test_asking_for_requests_each_second_is_cheap(state: State) -> None:
-    """A thousand looks take less time than one second even on a busy machine."""
-    started = time.perf_counter()
+    """A thousand looks take less than a second of the processor's time."""
+    started = time.process_time()
     for _ in range(1000):
         state.forget_requests()
 
-    assert time.perf_counter() - started < 1.0
+    assert time.process_time() - started < 1.0
 
 
 def test_reading_waits_for_no_writer(directory: Path, state: State) -> None:
@@ -341,7 +342,7 @@ def test_reading_waits_for_no_writer(directory: Path, state: State) -> None:
         started = time.perf_counter()
 
         assert state.forget_requests() == ()
-        assert time.perf_counter() - started < 1.0
+        assert time.perf_counter() - started < BUSY_TIMEOUT_SECONDS / 2
 
 
 def test_a_file_that_is_no_database_is_refused_with_what_to_do(directory: Path) -> None:

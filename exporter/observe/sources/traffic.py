@@ -14,6 +14,7 @@ import msgspec
 
 from exporter.model import Kind, MetricSpec, Reading
 from exporter.observe.sources.contract import PEER_LABELS
+from exporter.qdrant.answers import decoder_of
 from exporter.qdrant.payloads import Requests, RequestStatistics
 
 SOURCE = "GET /telemetry?details_level=3"
@@ -94,9 +95,9 @@ def _grpc(requests: Requests) -> Iterator[tuple[tuple[str, str, str], RequestSta
 def _by_code(raw: msgspec.Raw) -> dict[str, RequestStatistics]:
     """One method's counts by gRPC code; a method that does not read at all tells nothing."""
     with suppress(msgspec.ValidationError):
-        return msgspec.json.decode(raw, type=dict[str, RequestStatistics])
+        return decoder_of(dict[str, RequestStatistics]).decode(raw)
     with suppress(msgspec.ValidationError):  # the shape before 1.17
-        return {UNKNOWN_GRPC: msgspec.json.decode(raw, type=RequestStatistics)}
+        return {UNKNOWN_GRPC: decoder_of(RequestStatistics).decode(raw)}
     return {}
 
 

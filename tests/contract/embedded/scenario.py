@@ -21,7 +21,7 @@ SINGLE = "v1.18.3/single"
 INDEXED_POINTS = 2500  # of 128 dimensions: a quarter more than docs' indexing_threshold of 1,000 KB
 NAMED_POINTS = 200
 BATCH_POINTS = 500  # a body under 1 MB, which aiohttp sends in one piece
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 # What is asked in every state, by the name of its recording.
 ASKED = (
     *(f"telemetry_{level}" for level in range(5)),

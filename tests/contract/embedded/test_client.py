@@ -15,7 +15,7 @@ from exporter.embedded.server import EmbeddedServer
 from exporter.embedded.shard import Pacing
 
 DIMENSION = 16
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 40.0
 
 
 @pytest_asyncio.fixture

@@ -16,7 +16,7 @@ from exporter.embedded.server import EmbeddedServer
 from exporter.embedded.shard import Pacing
 
 DIMENSION = 16
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 40.0
 SMALL_CONFIG = {
     "vectors": {"size": DIMENSION, "distance": "Cosine"},
     "optimizers_config": {"indexing_threshold": 1, "vacuum_min_vector_number": 100},

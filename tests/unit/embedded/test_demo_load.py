@@ -11,7 +11,7 @@ import pytest
 from exporter.embedded.demo_data import ClusteredVectors
 from exporter.embedded.demo_load import PRODUCTS, demo_servers, play
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 async def test_products_fall_behind_while_the_load_says_so_and_it_stops_cleanly() -> None:

@@ -28,8 +28,8 @@ async def nothing_to_prepare() -> None:
 
 
 async def until(claim: Callable[[], bool]) -> None:
-    """Return as soon as the claim holds; fail after two seconds."""
-    async with asyncio.timeout(2):
+    """Return as soon as the claim holds; fail after twenty seconds."""
+    async with asyncio.timeout(20):
         while not claim():
             await asyncio.sleep(0.01)
 

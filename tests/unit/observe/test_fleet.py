@@ -13,13 +13,13 @@ from exporter.observe.fleet import Fleet
 from tests.kit import scripted
 from tests.kit.replay import SILENCE, ReplayServer, replies_of
 from tests.kit.scripted import ScriptedCluster
-from tests.kit.watching import Watching, cluster_of
+from tests.kit.watching import HASTY, Watching, cluster_of
 
 STANDALONE = "v1.18.3/single/green"
 
 
-def named(name: str, *urls: str) -> ClusterSettings:
-    return cluster_of(*urls).model_copy(update={"name": name})
+def named(name: str, *urls: str, **options: Any) -> ClusterSettings:
+    return cluster_of(*urls, **options).model_copy(update={"name": name})
 
 
 async def test_an_unchanged_cluster_goes_on_as_the_very_same_watch() -> None:
@@ -65,7 +65,7 @@ async def test_ready_is_true_once_all_were_polled_and_stays_true() -> None:
     """A peer that a reload brings and that hangs must not take the monitor out of service."""
     good = ReplayServer(answer=replies_of(STANDALONE))
     hanging = ReplayServer(answer=lambda _: SILENCE)
-    async with good, hanging, Watching(named("a", good.url), named("b", hanging.url)) as watching:
+    async with good, hanging, Watching(named("a", good.url), named("b", hanging.url, poll=HASTY)) as watching:
         early = watching.fleet.ready
         await watching.until(lambda _: watching.fleet.ready)
         ups = {key: value for key, value in (await watching.readings()).items() if key.startswith("up{")}

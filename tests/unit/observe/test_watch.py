@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from exporter.config.clusters import DiscoverySettings
@@ -11,7 +9,7 @@ from tests.kit import scripted
 from tests.kit.derivation import PEER_IDS
 from tests.kit.replay import ReplayServer, replies_of
 from tests.kit.scripted import ScriptedCluster
-from tests.kit.watching import QUICK, Watching, cluster_of
+from tests.kit.watching import HASTY, QUICK, Watching, cluster_of
 
 ALL_UP = 3
 
@@ -77,25 +75,27 @@ async def test_a_discovered_peer_that_dies_stays_and_is_down() -> None:
 
 async def test_a_frozen_peer_delays_no_other_and_is_down() -> None:
     """It accepts and stays silent; what reaches it through the others hangs for ten seconds."""
-    async with ScriptedCluster() as cluster, Watching(cluster_of(*cluster.urls)) as watching:
+    async with ScriptedCluster() as cluster, Watching(cluster_of(*cluster.urls, poll=HASTY)) as watching:
         await watching.until(lambda seen: sum(ups(seen).values()) == ALL_UP)
         pollers = watching.watch.pollers()
         labels = [url.removeprefix("http://") for url in cluster.urls]
         await cluster.play(scripted.PEER_1_FROZEN)
-        await watching.until(lambda seen: ups(seen)[labels[1]] == 0)
-        before = {label: pollers[label].records["telemetry"].polls for label in labels}
+        readings = await watching.until(
+            lambda seen: (
+                ups(seen)[labels[1]] == seen[f"peer_answers{{peer={labels[1]}}}"] == 0
+                and seen["cluster_quorum_headroom"] == 0
+            )
+        )
+        first, hung, third = (pollers[label].records["telemetry"] for label in labels)
+        before = (first.polls, hung.polls, third.polls)
 
-        await asyncio.sleep(1.0)
+        await watching.until(lambda _: min(first.polls - before[0], third.polls - before[2]) >= 2)
 
-        readings = await watching.readings()
-        for healthy in (labels[0], labels[2]):
-            record = pollers[healthy].records["telemetry"]
-            assert record.polls >= before[healthy] + 2
+        assert hung.polls < before[1] + 2
+        for record in (first, third):
             assert record.duration_seconds is not None
-            assert record.duration_seconds < QUICK.deadline_seconds
+            assert record.duration_seconds < HASTY.deadline_seconds
         assert ups(readings) == {labels[0]: 1, labels[1]: 0, labels[2]: 1}
-        assert readings[f"peer_answers{{peer={labels[1]}}}"] == 0
-        assert readings["cluster_quorum_headroom"] == 0
 
 
 async def test_quorum_lost_and_consensus_stopped_are_told_apart() -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest_asyncio
 
-from exporter.clock import SystemClock
 from exporter.qdrant.gateway import Door, Gateway
 from tests.kit.gateways import LIMIT_BYTES, GatewayTo
+from tests.kit.patience import LoopClock
 
 
 @pytest_asyncio.fixture
@@ -20,7 +20,7 @@ async def gateway_to() -> AsyncIterator[GatewayTo]:
     def make(url: str, **door: Any) -> Gateway:
         gateway = Gateway(
             door=Door(url, **door),
-            clock=SystemClock(),
+            clock=LoopClock(),
             response_limit_bytes=LIMIT_BYTES,
             fast_seconds=15.0,
         )

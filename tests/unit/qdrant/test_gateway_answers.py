@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -253,6 +255,36 @@ async def test_any_other_no_is_refused_with_its_status(gateway_to: GatewayTo, st
     assert status == 304 or failure.detail == f"{status}: Service internal error: why"
 
 
+IN_THREADS = """
+import sys, threading
+from exporter.qdrant.payloads import Telemetry, result
+from tests.kit.recordings import recording
+
+sys.setswitchinterval(1e-6)
+body = recording("v1.18.3/cluster/02_healthy/peer0/telemetry_3").body
+together, versions = threading.Barrier(4), []
+
+def read():
+    together.wait()
+    versions.append(result(body, Telemetry, "/telemetry").app.version)
+
+threads = [threading.Thread(target=read) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(*versions)
+"""
+
+
+def test_the_first_answers_of_a_process_may_be_read_in_several_threads() -> None:
+    """msgspec alone ends the process then, more often than not."""
+    for _ in range(3):
+        ran = subprocess.run([sys.executable, "-c", IN_THREADS], capture_output=True, text=True, check=False)
+
+        assert (ran.returncode, ran.stdout) == (0, "1.18.3 1.18.3 1.18.3 1.18.3\n"), ran.stderr
+
+
 @pytest.mark.parametrize("status", [201, 202, 204, 206])
 async def test_another_good_status_is_not_the_answer_that_was_asked_for(
     gateway_to: GatewayTo, status: int
@@ -274,6 +306,7 @@ async def test_a_long_error_text_is_cut_to_one_line(gateway_to: GatewayTo) -> No
     assert failure.detail.endswith("…")
 
 
+@pytest.mark.usefixtures("patient_time")
 async def test_an_endless_error_body_is_not_read_to_its_end(gateway_to: GatewayTo) -> None:
     """Sixty-four KiB of a refusal are enough: the deadline is not used up on it."""
     head = b"HTTP/1.1 500 X\r\nContent-Length: 9999999999\r\n\r\n"

@@ -52,6 +52,7 @@ async def test_headers_of_a_stream_reach_the_server(gateway_to: GatewayTo) -> No
     assert b"Accept-Encoding: identity\r\n" in server.requests[0]
 
 
+@pytest.mark.usefixtures("patient_time")
 async def test_a_slow_stream_that_never_stalls_ends_well(gateway_to: GatewayTo) -> None:
     """There is no total deadline: it takes longer than the stall limit and is whole."""
     body = b"0123456789" * 4
@@ -72,6 +73,7 @@ async def test_a_slow_stream_that_never_stalls_ends_well(gateway_to: GatewayTo) 
     assert took > 0.5
 
 
+@pytest.mark.usefixtures("patient_time")
 async def test_a_slow_reader_is_not_a_stalled_server(gateway_to: GatewayTo) -> None:
     """Time that the caller takes between chunks is its own."""
     async with WireServer(answering(reply(200, b"0123456789"))) as server:
@@ -83,6 +85,7 @@ async def test_a_slow_reader_is_not_a_stalled_server(gateway_to: GatewayTo) -> N
     assert b"".join(chunks) == b"0123456789"
 
 
+@pytest.mark.usefixtures("patient_time")
 async def test_a_stream_that_stalls_is_a_timeout(gateway_to: GatewayTo) -> None:
     """No byte for the stall limit ends it, and says how far it came."""
 

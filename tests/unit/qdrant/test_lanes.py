@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from exporter.clock import Clock, SystemClock
+from exporter.clock import Clock
 from exporter.errors import (
     BadPayload,
     SourceAuth,
@@ -26,6 +26,7 @@ from exporter.qdrant.connection import KEEPALIVE_SECONDS, Request
 from exporter.qdrant.door import Door
 from exporter.qdrant.lanes import Lanes, Timed
 from tests.kit.clock import ManualClock
+from tests.kit.patience import LoopClock
 from tests.kit.recordings import recording
 from tests.kit.servers import Play, Wire, WireServer, answering, reply, silent
 
@@ -44,7 +45,7 @@ async def lanes_to() -> AsyncIterator[LanesTo]:
     made: list[Lanes] = []
 
     def make(url: str, *, clock: Clock | None = None, **door: Any) -> Lanes:
-        lanes = Lanes(door=Door(url, **door), clock=clock or SystemClock())
+        lanes = Lanes(door=Door(url, **door), clock=clock or LoopClock())
         made.append(lanes)
         return lanes
 
@@ -53,7 +54,7 @@ async def lanes_to() -> AsyncIterator[LanesTo]:
         await lanes.close()
 
 
-async def call(lanes: Lanes, request: Request = SEARCH, *, deadline_seconds: float = 2.0) -> Timed:
+async def call(lanes: Lanes, request: Request = SEARCH, *, deadline_seconds: float = 10.0) -> Timed:
     """Send a search, or another request."""
     return await lanes.call(request, endpoint=ENDPOINT, deadline_seconds=deadline_seconds)
 
@@ -135,6 +136,7 @@ async def test_an_idle_lane_is_warmed_first(lanes_to: LanesTo) -> None:
     assert server.request_lines == [ROOT, ASKED, ROOT, ASKED]
 
 
+@pytest.mark.usefixtures("patient_time")
 async def test_a_lane_is_warmed_after_a_failure(lanes_to: LanesTo) -> None:
     """A timeout closed its connection: the next search must not pay for a new one."""
     clock = ManualClock()
@@ -179,6 +181,7 @@ async def test_requests_at_once_get_a_lane_each_and_lanes_are_used_again(lanes_t
     assert server.connections == 5
 
 
+@pytest.mark.usefixtures("patient_time")
 async def test_a_search_that_hangs_delays_no_other(lanes_to: LanesTo) -> None:
     """Every probe is measured by itself, also beside one that the server never answers."""
 
@@ -205,6 +208,7 @@ async def test_a_search_that_hangs_delays_no_other(lanes_to: LanesTo) -> None:
 
 
 @pytest.mark.parametrize("half", [b"", b"HTTP/1.1 200 OK\r\nContent-", GOOD[:-5]])
+@pytest.mark.usefixtures("patient_time")
 async def test_a_deadline_is_a_timeout_that_took_the_deadline(lanes_to: LanesTo, half: bytes) -> None:
     """However much of the answer had come: that is how long a user would have waited."""
 
@@ -217,10 +221,11 @@ async def test_a_deadline_is_a_timeout_that_took_the_deadline(lanes_to: LanesTo,
         timed = await call(lanes_to(server.url), deadline_seconds=0.2)
 
     assert isinstance(timed.failure, SourceTimeout)
-    assert timed.took_seconds == pytest.approx(0.2, abs=0.1)
+    assert timed.took_seconds == pytest.approx(0.2)
     assert timed.body == b""
 
 
+@pytest.mark.usefixtures("patient_time")
 async def test_a_warm_up_that_fails_is_the_failure_of_the_search(lanes_to: LanesTo) -> None:
     """A peer that does not even answer GET / is down, and the search is not sent after it."""
     async with WireServer(silent) as server:
@@ -289,7 +294,7 @@ async def test_where_nothing_listens_a_search_is_unreachable(lanes_to: LanesTo) 
 
     assert isinstance(timed.failure, SourceUnreachable)
     assert reason_of(timed.failure) is Failure.UNREACHABLE
-    assert timed.took_seconds < 1.0
+    assert timed.took_seconds < 5.0
 
 
 async def test_the_request_says_who_asks_and_declines_compression(lanes_to: LanesTo) -> None:
@@ -375,7 +380,7 @@ async def test_what_goes_wrong_is_told_by_its_kind_and_reason(
 
     assert type(timed.failure) is kind
     assert reason_of(timed.failure) is reason
-    assert 0 < timed.took_seconds < 2
+    assert 0 < timed.took_seconds < 10
     assert timed.body == b""
     assert server.request_lines == [ROOT, ASKED]
 
@@ -509,6 +514,7 @@ async def test_requests_are_counted_by_endpoint_and_outcome(lanes_to: LanesTo) -
     assert counts == expected
 
 
+@pytest.mark.usefixtures("patient_time")
 async def test_closing_ends_the_searches_under_way_as_unreachable(lanes_to: LanesTo) -> None:
     """A reload closes lanes: that is no timeout, and no cancellation nobody asked for."""
     async with WireServer(sending(b"", end=False)) as server:

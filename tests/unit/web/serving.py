@@ -18,7 +18,7 @@ from exporter.web.face import Face, Landing
 from exporter.web.routes import web_app
 from exporter.web.server import WebServer
 
-DEADLINE_SECONDS = 5.0
+DEADLINE_SECONDS = 30.0
 
 
 @dataclass

@@ -19,6 +19,7 @@ from exporter.errors import ConfigError
 from exporter.web import passwords
 from exporter.web.access import Access
 from exporter.web.passwords import PasswordCheck
+from exporter.web.server import STOP_SECONDS
 from tests.unit.web.serving import Site, serving
 
 # cost 4 is the cheapest bcrypt has: the tests are about who gets in, not about the time it takes
@@ -189,21 +190,20 @@ async def test_an_unknown_user_costs_what_a_wrong_password_costs() -> None:
 async def test_the_loop_goes_on_while_a_password_is_checked() -> None:
     """The work is done in a thread that leaves the interpreter to others."""
     users = {"alice": bcrypt.hashpw(b"secret", bcrypt.gensalt(11)).decode()}
-    longest_seconds = 0.0
+    beats = 0
 
     async def beat() -> None:
-        nonlocal longest_seconds
+        nonlocal beats
         while True:
-            started = time.monotonic()
             await asyncio.sleep(0.001)
-            longest_seconds = max(longest_seconds, time.monotonic() - started)
+            beats += 1
 
     beating = asyncio.create_task(beat())
-    took_seconds = await _took(PasswordCheck(), users, "alice", "secret")
+    assert await PasswordCheck().is_right(users, "alice", "secret")
     beating.cancel()
     await asyncio.gather(beating, return_exceptions=True)
 
-    assert longest_seconds < took_seconds / 2
+    assert beats > 5  # a check takes a tenth of a second, and if it held the loop there would be one or two
 
 
 async def test_a_flood_of_guesses_is_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +232,7 @@ async def test_the_page_is_served_over_tls(web_file: Path, authority: trustme.CA
         reader, writer = await site.connect()
         writer.write(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n")
         with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
-            await asyncio.wait_for(reader.readuntil(b"HTTP/1.1"), 2)
+            await asyncio.wait_for(reader.readuntil(b"HTTP/1.1"), 20)
         writer.close()
 
 
@@ -324,7 +324,7 @@ async def test_a_client_that_never_says_hello_does_not_hold_up_the_stop(
         took_seconds = time.monotonic() - started
         writer.close()
 
-    assert took_seconds < 0.5
+    assert took_seconds < STOP_SECONDS / 2
 
 
 @pytest.mark.parametrize(
@@ -347,6 +347,7 @@ def test_certificates_that_cannot_be_used_are_told_at_the_start(
 
 
 async def _took(check: PasswordCheck, users: dict[str, str], name: str, password: str) -> float:
-    started = time.perf_counter()
+    """Return the processor's seconds: those of the clock are what the machine has left for us."""
+    started = time.process_time()
     await check.is_right(users, name, password)
-    return time.perf_counter() - started
+    return time.process_time() - started

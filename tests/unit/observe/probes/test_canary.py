@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from exporter.clock import Clock, SystemClock
+from exporter.clock import Clock
 from exporter.observe.probes.canary import LEFT_OVER_SECONDS, POINTS_AT_ONCE, Canary
 from exporter.observe.probes.canary_book import TIMED, Phase
 from exporter.observe.probes.canary_collection import NEEDS_A_KEY, NOT_OURS, CanaryPeer, remove
@@ -27,12 +27,13 @@ from exporter.qdrant import canary as requests
 from exporter.qdrant.canary import PATH
 from exporter.qdrant.door import Door
 from exporter.qdrant.lanes import Lanes
+from tests.kit.patience import LoopClock
 from tests.kit.scripted import free_port
 from tests.kit.watching import named
 from tests.unit.embedded.kit import Served, serving
 
 MINE, ANOTHER = "the-instance-of-this-test", "another-instance"
-# A round takes 10 ms here. The short one is for what never comes.
+# A round takes 10 ms here. The short one is for what never comes, in patient time.
 DEADLINE_SECONDS, SHORT_SECONDS = 10.0, 0.3
 IDS = (11, 22, 33)
 LISTED = frozenset(IDS)
@@ -239,7 +240,7 @@ class Rounds:
             CanaryPeer(labels[number], ids[number] if ids else None, lanes_to(url))
             for number, url in enumerate(urls)
         ]
-        self.canary = Canary(instance=instance, deadline_seconds=deadline_seconds, clock=SystemClock())
+        self.canary = Canary(instance=instance, deadline_seconds=deadline_seconds, clock=LoopClock())
         self.listed = frozenset(ids)
         self.book = self.canary.book
         self.book.keep(peer.label for peer in self.peers)
@@ -280,7 +281,7 @@ async def lanes_to() -> AsyncIterator[LanesTo]:
     made: list[Lanes] = []
 
     def make(url: str, *, clock: Clock | None = None, **door: Any) -> Lanes:
-        made.append(Lanes(door=Door(url, **door), clock=clock or SystemClock()))
+        made.append(Lanes(door=Door(url, **door), clock=clock or LoopClock()))
         return made[-1]
 
     yield make
@@ -521,6 +522,7 @@ LOOKS = {"retrieve": Phase.RETRIEVE, "search": Phase.SEARCH, "count": Phase.COUN
 
 
 @pytest.mark.parametrize("step", LOOKS)
+@pytest.mark.usefixtures("patient_time")
 async def test_a_point_that_one_way_never_shows_fails_that_step_alone(
     lone: Played, lanes_to: LanesTo, step: str
 ) -> None:
@@ -537,6 +539,7 @@ async def test_a_point_that_one_way_never_shows_fails_that_step_alone(
 
 
 @pytest.mark.parametrize("step", LOOKS)
+@pytest.mark.usefixtures("patient_time")
 async def test_a_point_that_one_way_shows_for_ever_is_not_gone(
     lone: Played, lanes_to: LanesTo, step: str
 ) -> None:
@@ -550,6 +553,7 @@ async def test_a_point_that_one_way_shows_for_ever_is_not_gone(
     assert rounds.timed() == dict.fromkeys(TIMED, 1) | {Phase.GONE: 0}
 
 
+@pytest.mark.usefixtures("patient_time")
 async def test_a_deletion_that_is_not_applied_fails_gone_and_its_point_goes_as_a_left_over(
     lone: Played, lanes_to: LanesTo
 ) -> None:
@@ -595,6 +599,7 @@ async def test_a_deletion_that_fails_fails_gone(lone: Played, lanes_to: LanesTo)
 @pytest.mark.parametrize(
     "says", [good(7), web.Response(text="<html>busy</html>"), refused(500, "no"), web.Response(text="no")]
 )
+@pytest.mark.usefixtures("patient_time")
 async def test_what_is_no_answer_to_a_search_shows_neither_that_it_is_there_nor_that_it_is_gone(
     lone: Played, lanes_to: LanesTo, says: web.Response
 ) -> None:
@@ -623,6 +628,7 @@ async def test_a_look_that_fails_once_is_no_failure(lone: Played, lanes_to: Lane
     assert took[Phase.SEARCH] > 0.015 > 0  # it waited 5 and 10 ms before it looked again
 
 
+@pytest.mark.usefixtures("patient_time")
 async def test_a_server_that_freezes_under_way_fails_the_steps_left_in_time(
     lone: Played, lanes_to: LanesTo
 ) -> None:
@@ -636,15 +642,16 @@ async def test_a_server_that_freezes_under_way_fails_the_steps_left_in_time(
 
     lone.says = {(0, step): says for step in ("root", *STEPS.values())}
     rounds = Rounds(lanes_to, lone.urls, deadline_seconds=SHORT_SECONDS)
-    started = time.monotonic()
+    started = LoopClock().monotonic()
 
     await rounds.round()
 
     assert rounds.failures() == dict.fromkeys([("a", phase) for phase in (*LOOKS.values(), Phase.GONE)], 1)
     assert rounds.timed() == dict.fromkeys(TIMED, 0) | {Phase.WRITE: 1}
-    assert time.monotonic() - started < 2.5 * SHORT_SECONDS
+    assert LoopClock().monotonic() - started == pytest.approx(2 * SHORT_SECONDS)
 
 
+@pytest.mark.usefixtures("patient_time")
 async def test_a_step_that_is_done_after_the_deadline_has_failed(lone: Played, lanes_to: LanesTo) -> None:
     """A look sent shortly before it gets no deadline of its own."""
     answers = iter([good([]), good([])])  # to the look before the write, and to the first one after it
@@ -691,6 +698,7 @@ async def test_a_shard_is_never_asked_for_without_its_key(three: Played, lanes_t
     assert all(seen.key in {str(one) for one in IDS} for seen in three.seen if seen.step in with_key)
 
 
+@pytest.mark.usefixtures("patient_time")
 async def test_a_point_that_one_peer_does_not_show_is_the_failure_of_the_peer_written_through(
     three: Played, lanes_to: LanesTo
 ) -> None:
@@ -706,6 +714,7 @@ async def test_a_point_that_one_peer_does_not_show_is_the_failure_of_the_peer_wr
         assert rounds.timed(label) == dict.fromkeys(TIMED, 1)
 
 
+@pytest.mark.usefixtures("patient_time")
 async def test_a_silent_peer_is_at_fault_itself_and_the_round_ends_in_time(
     three: Played, lanes_to: LanesTo
 ) -> None:
@@ -714,20 +723,21 @@ async def test_a_silent_peer_is_at_fault_itself_and_the_round_ends_in_time(
     await rounds.round()
     before = [rounds.timed(label) for label in "abc"]
     three.says = {(1, step): NEVER for step in ("root", *STEPS.values())}
-    started = time.monotonic()
+    started = LoopClock().monotonic()
 
     await rounds.round()
 
-    took_seconds = time.monotonic() - started
+    took_seconds = LoopClock().monotonic() - started
     assert rounds.failures() == dict.fromkeys([("b", phase) for phase in TIMED], 1)
     assert [rounds.timed(label) for label in "abc"] == [
         timed | {Phase.WRITE: timed[Phase.WRITE] + (label != "b")}
         for label, timed in zip("abc", before, strict=True)
     ]
     # the looks before the write, those after it, those after the deletion; for two points, then one
-    assert took_seconds < 2 * 3.5 * SHORT_SECONDS
+    assert took_seconds == pytest.approx(2 * 3 * SHORT_SECONDS)
 
 
+@pytest.mark.usefixtures("patient_time")
 async def test_a_peer_that_died_is_unreachable_at_once_and_at_fault(three: Played, lanes_to: LanesTo) -> None:
     """A refused connection may be a restart, so it is tried until the deadline."""
     rounds = Rounds(lanes_to, three.urls, ids=IDS, deadline_seconds=SHORT_SECONDS)
@@ -924,7 +934,7 @@ def target_of(lanes: Lanes, label: str, *, up: bool | None = True, peer_id: int 
 
 def rounds_of(known: Told) -> CanaryRounds:
     """The rounds of the canary in a cluster of which this is known."""
-    canary = Canary(instance=MINE, deadline_seconds=DEADLINE_SECONDS, clock=SystemClock())
+    canary = Canary(instance=MINE, deadline_seconds=DEADLINE_SECONDS, clock=LoopClock())
     rounds = CanaryRounds(cluster="default", canary=canary, known=known)
     rounds.keep([target.label for target in known.targets])
     return rounds

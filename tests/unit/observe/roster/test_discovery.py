@@ -295,14 +295,14 @@ async def test_whoever_waits_for_a_change_of_targets_is_woken_by_one_and_by_noth
     """The app builds doors when targets change, not at every poll."""
     watched = roster(cluster("http://q-0:6333"))
     watched.hear("q-0:6333", says(A), "p")
-    await asyncio.wait_for(watched.wait_for_change(), 1.0)  # the peer id was learnt
+    await asyncio.wait_for(watched.wait_for_change(), 20.0)  # the peer id was learnt
 
     watched.hear("q-0:6333", says(A), "p")
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(watched.wait_for_change(), 0.02)
 
     await watched.try_candidates(Network({"http://q-1:6333": says(B)}))
-    await asyncio.wait_for(watched.wait_for_change(), 1.0)
+    await asyncio.wait_for(watched.wait_for_change(), 20.0)
 
 
 async def test_a_list_that_changes_is_acted_upon_without_waiting_for_the_next_round() -> None:
@@ -313,7 +313,7 @@ async def test_a_list_that_changes_is_acted_upon_without_waiting_for_the_next_ro
     await asyncio.sleep(0.01)
     watched.hear("q-0:6333", says(A), "p")
 
-    async with asyncio.timeout(3.0):
+    async with asyncio.timeout(20.0):
         while len(watched.targets()) < 3:
             await watched.wait_for_change()
 
@@ -346,7 +346,7 @@ async def test_a_hanging_candidate_keeps_nobody_else_out() -> None:
         return await network(one)
 
     trying = asyncio.create_task(watched.try_candidates(ask))
-    async with asyncio.timeout(1.0):
+    async with asyncio.timeout(20.0):
         while "q-2:6333" not in labels(watched):
             await watched.wait_for_change()
 

@@ -145,7 +145,7 @@ async def test_a_resolver_that_hangs_is_given_up_and_hurts_no_other_name(
         return await names(host, port)
 
     watched = roster(cluster(dns=["http://hanging:6333", "http://good:6333"]), names=resolve)
-    async with asyncio.timeout(1.0):
+    async with asyncio.timeout(20.0):
         await watched.refresh_dns()
     await watched.try_candidates(Network(ALL))
 
