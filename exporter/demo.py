@@ -58,6 +58,7 @@ RULES = {
     "PeerHung": _after(15.0),
     "PeerDown": _after(30.0),
     "OptimizerNoSpace": _after(0.0),
+    "RecallLow": _after(5.0, "warning"),
     "IndexingLag": _after(15.0, "warning", threshold=4_000.0, clear=500.0),
 }
 ROUTE = RouteSettings(group_wait_seconds=2.0, group_interval_seconds=5.0)
