@@ -89,7 +89,7 @@ def findings(life: Life, known: tuple[Rule, ...], now: float) -> Iterator[Findin
 
 def setup(known: tuple[Rule, ...]) -> Setup:
     """Return the setup: every alert goes to both receivers."""
-    pace = {"group_interval": "30s", "group_wait": None, "repeat_interval": "1h"}
+    pace = {"group_interval": "30s", "group_wait": None, "repeat_interval": "1d"}
     routes = [{"receiver": KEYED, "continue": True}, {"receiver": KEYLESS}]
     return Setup(
         rules=known,
