@@ -63,6 +63,7 @@ class BoardView:
     derived: Mapping[ProducerKey, tuple[Reading, ...]]  # what was derived from all of it, in blocks
     histories: Mapping[MetricSpec, Mapping[Labels, History]]  # of what `keep` asked for; a series may be gone
     kept: Mapping[MetricSpec, Kept]
+    derived_at: Mapping[str, float]  # by cluster: the moment of the view it was derived from
 
     def blocks(self) -> Iterator[tuple[ProducerKey, tuple[Reading, ...]]]:
         """Yield every producer's readings in force; a key may come twice, known and standing."""
@@ -108,6 +109,7 @@ class Board:
         self._failing_since: dict[ProducerKey, float] = {}
         self._standing: dict[ProducerKey, tuple[Reading, ...]] = {}
         self._derived: dict[ProducerKey, tuple[Reading, ...]] = {}
+        self._derived_at: dict[str, float] = {}
         self._histories = _Histories()
         self._subscriptions: list[Subscription] = []
         self.revision = 0  # counts the changes that consumers are told of
@@ -158,8 +160,18 @@ class Board:
         if wakes:
             self._tell()
 
-    def derive(self, cluster: str, blocks: Mapping[str, tuple[Reading, ...]]) -> None:
-        """Replace all that was derived of one cluster. No change to wake for: it came from one."""
+    def derive(
+        self,
+        cluster: str,
+        blocks: Mapping[str, tuple[Reading, ...]],
+        *,
+        at_seconds: float | None = None,
+    ) -> None:
+        """Replace all that was derived of one cluster. No change to wake for: it came from one.
+
+        `at_seconds`: the moment of the view it was derived from, on the monotonic clock; None: now.
+        """
+        self._derived_at[cluster] = self._clock.monotonic() if at_seconds is None else at_seconds
         for key in [key for key in self._derived if key.cluster == cluster]:
             del self._derived[key]
         made = {ProducerKey(cluster, "", name): block for name, block in blocks.items()}
@@ -175,6 +187,8 @@ class Board:
         for store in stores:
             for key in [key for key in store if key.cluster == cluster and peer in (None, key.peer)]:
                 del store[key]
+        if peer is None:
+            self._derived_at.pop(cluster, None)
         self._histories.forget(cluster, peer)
         self._tell()
 
@@ -204,6 +218,7 @@ class Board:
             dict(self._derived),
             self._histories.view(now),
             self._histories.kept(),
+            dict(self._derived_at),
         )
 
     def _peers_down(self, now: float) -> set[tuple[str, str]]:

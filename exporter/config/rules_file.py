@@ -5,14 +5,19 @@ What the words mean, and which of them go together, is in `exporter.alerting.rul
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from exporter.config.alerting import InhibitSettings, RuleOverride
 from exporter.config.alerting_fields import RuleLabelName, RuleName, Severity
 from exporter.config.fields import Count, Seconds, Section, Text, within
+from exporter.config.problems import KeyPath, explained
 from exporter.config.quantities import format_duration
+from exporter.config.written import Written
+
+Shape = TypeVar("Shape", bound=Section)
 
 _DAY = 86_400.0
 
@@ -21,7 +26,7 @@ ReduceWord = Literal["last", "min", "max", "avg", "increase", "changes", "ratio_
 
 
 def _number(value: Any) -> Any:
-    if isinstance(value, bool) or isinstance(value, str):  # pydantic would read "10" and yes as numbers
+    if isinstance(value, bool | str):  # pydantic would read "10" and yes as numbers
         raise ValueError("write a plain number, for example 0.8 or 10000")  # noqa: TRY004  # as pydantic wants
     return value
 
@@ -148,3 +153,19 @@ class PresetFile(Section):
     """A file of changes to shipped rules."""
 
     rules: dict[str, RuleOverride] = Field(default_factory=dict)
+
+
+def shaped(shape: type[Shape], tree: object, written: Written) -> Shape | None:
+    """Return what was written in its shape, or None where it has another."""
+    try:
+        return shape.model_validate(tree, context=written, by_alias=True, by_name=False)
+    except ValidationError:
+        return None
+
+
+def shape_problems(root: type[Section], tree: object, written: Written) -> Iterator[tuple[KeyPath, str]]:
+    """Yield where a file is not of its shape, and what to write there."""
+    try:
+        root.model_validate(tree, context=written, by_alias=True, by_name=False)
+    except ValidationError as error:
+        yield from explained(error, root)

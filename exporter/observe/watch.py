@@ -123,7 +123,8 @@ class ClusterWatch:
         if derived.collections_known is not None:
             self._derived_once.set()
         troubles = tuple(trouble_readings(self.settings.name, self.roster.troubles()))
-        self._board.derive(self.settings.name, {**derived.blocks, "troubles": troubles})
+        blocks = {**derived.blocks, "troubles": troubles}
+        self._board.derive(self.settings.name, blocks, at_seconds=view.monotonic_seconds)
         self._tell_troubles()
 
     async def _derived_from(self, view: BoardView, watched: Mapping[str, int | None]) -> Derived:

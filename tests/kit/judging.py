@@ -69,7 +69,7 @@ class Ground:
                 fails = source in failing or f"{peer}/{source}" in failing
                 says = readings if (number, source) == (0, "telemetry") else ()
                 self._put(peer, source, says, fails=fails)
-        self.board.derive(CLUSTER, {"cluster": ()})
+        self.board.derive(CLUSTER, {"collections": ()})
 
     def post(self, source: str, *readings: Reading, peer: str = "", cluster: str = CLUSTER) -> None:
         """A producer of standing readings says these."""

@@ -160,7 +160,7 @@ class _Player:
             (standing if ours else polled).append(reading)
         for source in POLLED:
             board.put(self._observation(source, clock, polled if source == POLLED[0] else (), segment.lost))
-        board.derive(self.cluster, {"cluster": ()})
+        board.derive(self.cluster, {"collections": ()})
         board.post(ProducerKey(self.cluster, "", ""), [one for one in standing if _is_of_cluster(one)])
         board.post(ProducerKey("", "", self.cluster), [one for one in standing if not _is_of_cluster(one)])
 

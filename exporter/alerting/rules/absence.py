@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from exporter.alerting.rules.presence import THE_SERIES_IS_GONE, ClusterPresence, reason_gone
+from exporter.alerting.rules.series import WITHDRAWN_SECONDS
 from exporter.alerting.words import Selector
 from exporter.board import ANCHOR_SOURCE, BoardView
 from exporter.model import CLUSTER_LABEL, OURS, PROBED, FaultKind, MetricSpec, Observation, ProducerKey
@@ -24,13 +25,25 @@ ASKED_BY = {
     "GET /quotas": "quotas",
     "statvfs": "disk",
 }
+# What a metric rests on besides: an expected name may be an alias.
+ALSO_RESTS_ON = {"qdrantx_collection_expected_present": frozenset({"aliases"})}
+# Told of collections that do not exist too: these alerts are about just that.
+OF_MISSING_COLLECTIONS = (
+    "qdrantx_collection_expected_present",
+    "qdrantx_backup_",
+    "qdrantx_job_",
+    "qdrantx_vacuum_",
+)
+# The block that is there when collections were derived at all, and not where that broke.
+COLLECTIONS_BLOCK = "collections"
 # Sources that are polled from every peer: each must have been heard before silence says anything.
 OF_EVERY_PEER = frozenset({"telemetry", "segments", "cluster", "healthz"})
 
 
 def sources_of(spec: MetricSpec) -> frozenset[str]:
     """Return the names of the sources that a metric rests on; none where no poll brings it."""
-    return frozenset(source for words, source in ASKED_BY.items() if words in spec.source)
+    asked = frozenset(source for words, source in ASKED_BY.items() if words in spec.source)
+    return asked | ALSO_RESTS_ON.get(spec.name, frozenset())
 
 
 class Absence:
@@ -41,27 +54,38 @@ class Absence:
         *,
         view: BoardView,
         presence: Mapping[str, ClusterPresence],
-        speakers: Callable[[MetricSpec], Iterable[ProducerKey]],
+        speakers: Callable[[MetricSpec], Mapping[ProducerKey, float | None]],
     ) -> None:
         self._view = view
         self._presence = presence
         self._speakers = speakers
-        self._derived_of = {key.cluster for key in view.derived}
+        self._derived_at = {
+            key.cluster: view.derived_at.get(key.cluster, 0.0)
+            for key in view.derived
+            if key.source == COLLECTIONS_BLOCK
+        }
 
     def reason(self, selector: Selector, labels: Mapping[str, str]) -> str:
         """Say why a series with these labels is gone; "" where that cannot be said."""
-        gone = reason_gone(labels, self._presence)
+        spec = selector.spec
+        may_be_missing = spec.name.startswith(OF_MISSING_COLLECTIONS)
+        gone = reason_gone(labels, self._presence, may_be_missing=may_be_missing)
         if gone:
             return gone
-        spec = selector.spec
         stands = (
             self._stands(spec, labels) if spec.source in (OURS, PROBED) else self._was_asked(spec, labels)
         )
         return THE_SERIES_IS_GONE if stands else ""
 
     def _stands(self, spec: MetricSpec, labels: Mapping[str, str]) -> bool:
-        """Whether a producer that once said the metric of such a thing stands without the series."""
-        for key in self._speakers(spec):
+        """Whether a producer that once said the metric of such a thing stands without the series.
+
+        Or was withdrawn for good: a reload withdraws those that it starts anew.
+        """
+        now = self._view.monotonic_seconds
+        for key, left_at in self._speakers(spec).items():
+            if left_at is not None and now - left_at < WITHDRAWN_SECONDS:
+                continue
             mine = key.cluster == labels.get(CLUSTER_LABEL, "") and key.peer in ("", labels.get("peer"))
             # probes have a producer for each collection, and one may have begun when another has not
             subject = key.source.partition(":")[2]
@@ -70,14 +94,12 @@ class Absence:
         return False
 
     def _was_asked(self, spec: MetricSpec, labels: Mapping[str, str]) -> bool:
-        """Whether every source that could say it answered whole at its newest poll."""
+        """Whether every source that could say it answered whole at its newest poll, before the derivation."""
         cluster = labels.get(CLUSTER_LABEL, "")
         there = self._presence.get(cluster)
-        if there is None or not there.peers:
+        if there is None or not there.peers or cluster not in self._derived_at:
             return False
         is_peers_own = "peer" in spec.labels and "collection" not in spec.labels
-        if not is_peers_own and cluster not in self._derived_of:
-            return False  # nothing was made yet of what was heard
         peers = [labels["peer"]] if is_peers_own and "peer" in labels else sorted(there.peers)
         wanted = sources_of(spec) | {ANCHOR_SOURCE}
         return all(self._answered(cluster, peer, wanted) for peer in peers) and self._any_answered(
@@ -90,7 +112,7 @@ class Absence:
             if observation is None:
                 if source in OF_EVERY_PEER:
                     return False
-            elif not _is_whole(observation):
+            elif not _is_whole(observation) or observation.monotonic_seconds > self._derived_at[cluster]:
                 return False
         return True
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import ValidationError
+from typing import Any
 
 from exporter.alerting.inhibition import NEVER_INHIBITED, Pair
 from exporter.alerting.rules.building import RuleBuilder, near
@@ -17,17 +15,15 @@ from exporter.alerting.words import ALERTNAME, SEVERITY, Rule
 from exporter.config.alerting import InhibitSettings, RuleOverride
 from exporter.config.document import Document, read_document
 from exporter.config.fields import Section
-from exporter.config.problems import WRITE_KEYS, KeyPath, ProblemList, explained
+from exporter.config.problems import WRITE_KEYS, KeyPath, ProblemList
 from exporter.config.quantities import format_duration
-from exporter.config.rules_file import PresetFile, RulesFile, RuleWritten
+from exporter.config.rules_file import PresetFile, RulesFile, RuleWritten, shape_problems, shaped
 from exporter.config.written import Written
 from exporter.errors import ConfigError
 from exporter.model import MetricSpec
 
 # A source must fire before what it explains pages: every rule is evaluated at least so often.
 EVALUATION_SECONDS = 15.0
-
-Shape = TypeVar("Shape", bound=Section)
 
 IN_THE_CONFIGURATION: KeyPath = ("alerting",)
 
@@ -88,7 +84,7 @@ class _Loading:
             name = one.get("name") if isinstance(one, dict) else None
             if isinstance(name, str) and seen.setdefault(name, index) != index:
                 document.problems.add((*path, "name"), f"this file has a rule {name} already; rename one")
-            shape = _valid(RuleWritten, one, written)
+            shape = shaped(RuleWritten, one, written)
             line = document.origins[path].line
             rule = None if shape is None else builder.build(shape, path, f"{file}:{line}")
             if shape is None:
@@ -97,14 +93,14 @@ class _Loading:
                 self._rules[name] = rule
         pairs = tree.get("inhibit")
         for index, one in enumerate(pairs if isinstance(pairs, list) else ()):
-            pair = _valid(InhibitSettings, one, written)
+            pair = shaped(InhibitSettings, one, written)
             if pair is not None:
                 self.inhibits.append((pair, document.problems, ("inhibit", index)))
 
     def change_by_preset(self, file: Path) -> None:
         """Take in a file of changes."""
         document, written = self._document(file, PresetFile)
-        preset = _valid(PresetFile, document.tree, written)
+        preset = shaped(PresetFile, document.tree, written)
         if preset is not None:
             self.change(preset.rules, document.problems, ("rules",))
 
@@ -153,11 +149,8 @@ class _Loading:
         if not isinstance(document.tree, dict):
             document.problems.add((), WRITE_KEYS)
             return document, written
-        try:
-            root.model_validate(document.tree, context=written, by_alias=True, by_name=False)
-        except ValidationError as error:
-            for path, message in explained(error, root):
-                document.problems.add_consequence(path, message)
+        for path, message in shape_problems(root, document.tree, written):
+            document.problems.add_consequence(path, message)
         return document, written
 
     def _inhibit_problems(self, pair: InhibitSettings) -> Iterator[tuple[KeyPath, str]]:
@@ -188,14 +181,6 @@ class _Loading:
 def labels_of_alert(rule: Rule) -> tuple[str, ...]:
     """Return the names of all labels that an alert of this rule has."""
     return (*alert_labels(rule.condition), ALERTNAME, SEVERITY, *dict(rule.labels))
-
-
-def _valid(shape: type[Shape], tree: object, written: Written) -> Shape | None:
-    """Return a part that has the right shape; what is wrong with it was noted with the whole."""
-    try:
-        return shape.model_validate(tree, context=written, by_alias=True, by_name=False)
-    except ValidationError:
-        return None
 
 
 def _override_problems(rule: Rule, override: RuleOverride) -> Iterator[tuple[KeyPath, str]]:

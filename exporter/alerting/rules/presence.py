@@ -21,8 +21,13 @@ class ClusterPresence:
     collections: frozenset[str] | None  # names that the cluster lists; None: not known now
 
 
-def reason_gone(labels: Mapping[str, str], presence: Mapping[str, ClusterPresence]) -> str:
-    """Say why a series with these labels can never come back as it was; "" where it may."""
+def reason_gone(
+    labels: Mapping[str, str], presence: Mapping[str, ClusterPresence], *, may_be_missing: bool = False
+) -> str:
+    """Say why a series with these labels can never come back as it was; "" where it may.
+
+    `may_be_missing`: it is told of collections that do not exist, too.
+    """
     cluster = labels.get(CLUSTER_LABEL)
     if cluster is None:  # told of this daemon itself
         return ""
@@ -33,7 +38,7 @@ def reason_gone(labels: Mapping[str, str], presence: Mapping[str, ClusterPresenc
     # one that is known by id only is told of by others, and never watched
     if peer and not peer.startswith("id:") and peer not in there.peers:
         return THE_PEER_IS_GONE
-    collection = labels.get("collection", "")
+    collection = "" if may_be_missing else labels.get("collection", "")
     if collection and there.collections is not None and collection not in there.collections:
         return THE_COLLECTION_IS_GONE
     return ""

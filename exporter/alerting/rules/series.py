@@ -5,7 +5,7 @@ Most blocks of readings are the same tuple again at the next look, and are not s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
 
@@ -55,6 +55,10 @@ class Selection:
         self.values: dict[Labels, float] = {}
 
 
+# A producer that was withdrawn for so long does not come back; and after twice that it is forgotten.
+WITHDRAWN_SECONDS = 600.0
+FORGOTTEN_SECONDS = 1_200.0
+
 _Block = tuple[int, ProducerKey]  # known, standing or derived, and by whom
 _Found = list[tuple[Selection, Labels, float]]
 
@@ -66,8 +70,9 @@ class SeriesIndex:
         self._selections: dict[tuple[MetricSpec, tuple[Matcher, ...]], Selection] = {}
         self._by_spec: dict[MetricSpec, list[Selection]] = {}
         self._blocks: dict[_Block, tuple[tuple[Reading, ...], _Found]] = {}
-        # Who of those that stand now has ever said a metric: without that, silence says nothing.
-        self._speakers: dict[MetricSpec, set[ProducerKey]] = {}
+        # Who of standing readings has ever said a metric, for without that silence says nothing; and when
+        # they were withdrawn.
+        self._speakers: dict[MetricSpec, dict[ProducerKey, float | None]] = {}
         for selector in selectors:
             key = (selector.spec, selector.match)
             if key not in self._selections:
@@ -78,9 +83,12 @@ class SeriesIndex:
         """Return the series of a selector that was given at the start."""
         return self._selections[selector.spec, selector.match]
 
-    def speakers(self, spec: MetricSpec) -> Iterable[ProducerKey]:
-        """Return the producers of standing readings that stand and have said this metric."""
-        return self._speakers.get(spec, ())
+    def speakers(self, spec: MetricSpec) -> Mapping[ProducerKey, float | None]:
+        """Return the producers of standing readings that have said this metric.
+
+        With when they were withdrawn, on the monotonic clock; None: they stand.
+        """
+        return self._speakers.get(spec, {})
 
     def refresh(self, view: BoardView) -> None:
         """Take in what changed since the last view."""
@@ -98,15 +106,24 @@ class SeriesIndex:
             added.append(found)
             if block[0] == _STANDING:
                 for selection, _, _ in found:
-                    self._speakers.setdefault(selection.spec, set()).add(block[1])
+                    self._speakers.setdefault(selection.spec, {})[block[1]] = None
         for block in self._blocks.keys() - seen:
             _remove(self._blocks.pop(block)[1])
-            if block[0] == _STANDING:
-                for speakers in self._speakers.values():
-                    speakers.discard(block[1])
+        self._note_withdrawn(view)
         for found in added:  # at the end: a series may have moved from one block to another
             for selection, labels, value in found:
                 selection.values[labels] = value
+
+    def _note_withdrawn(self, view: BoardView) -> None:
+        now = view.monotonic_seconds
+        for speakers in self._speakers.values():
+            for key, left_at in list(speakers.items()):
+                if key in view.standing:
+                    speakers[key] = None
+                elif left_at is None:
+                    speakers[key] = now
+                elif now - left_at > FORGOTTEN_SECONDS:
+                    del speakers[key]
 
     def _found(self, readings: Iterable[Reading]) -> Iterator[tuple[Selection, Labels, float]]:
         by_spec = self._by_spec

@@ -24,8 +24,24 @@ SHARDS = gauge("shards", (CLUSTER_LABEL, "collection", "shard"))
 STATE = gauge("qdrantx_replica_state", (CLUSTER_LABEL, "collection", "shard", "peer", "state"), unit="1")
 FULL_AT = gauge("full_at", PEER, unit="seconds, Unix time")
 LATENCY = gauge("latency", COLLECTION, unit="seconds", source=PROBED)
+EXPECTED = gauge("qdrantx_collection_expected_present", COLLECTION, unit="1 or 0")
 RECEIVER = gauge("receiver_up", ("receiver",), unit="1 or 0", source=OURS)
 ERRORS = MetricSpec("errors_total", Kind.COUNTER, "Made up", "errors", TELEMETRY, (*PEER, "kind"))
 TIMES = MetricSpec("times", Kind.HISTOGRAM, "Made up", "seconds", PROBED, COLLECTION)
 
-SPECS = (LAG, LIMIT, QUEUE, DISK, SIZE, UP, SHARDS, STATE, FULL_AT, LATENCY, RECEIVER, ERRORS, TIMES)
+SPECS = (
+    LAG,
+    LIMIT,
+    QUEUE,
+    DISK,
+    SIZE,
+    UP,
+    SHARDS,
+    STATE,
+    FULL_AT,
+    LATENCY,
+    RECEIVER,
+    EXPECTED,
+    ERRORS,
+    TIMES,
+)

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from exporter.model import ProducerKey
 from tests.kit.judging import CLUSTER, Ground, rules_of
 from tests.unit.alerting.rules.metrics import (
     DISK,
     ERRORS,
+    EXPECTED,
     FULL_AT,
     LAG,
     LATENCY,
@@ -364,6 +366,57 @@ def test_a_probe_that_has_not_begun_says_nothing_by_its_silence(ground: Make) ->
     one.post("search:docs")
 
     assert one.finding({"collection": "docs"}).gone == "the series is gone"
+
+
+def test_a_probe_that_was_withdrawn_may_come_back_for_ten_minutes(ground: Make) -> None:
+    """A reload stops probes and starts them anew; switched off, they are gone."""
+    one = ground("metric: latency", 'op: ">"')
+    one.post("search:docs", one.reading(LATENCY, 99, collection="docs"))
+    assert one.finding({"collection": "docs"}).verdict is True
+    one.board.withdraw(ProducerKey(CLUSTER, "", "search:docs"))
+    for _ in range(40):
+        assert one.finding({"collection": "docs"}).verdict is None
+        one.clock.advance(15)
+
+    assert one.finding({"collection": "docs"}).gone == "the series is gone"
+
+
+def test_an_alert_on_a_collection_that_is_missing_does_not_end_because_it_is(ground: Make) -> None:
+    """After a restart the list of collections is known before the aliases are."""
+    one = ground("metric: qdrantx_collection_expected_present", 'op: "=="', levels="critical: {threshold: 0}")
+    one.collections = frozenset()
+    one.watch()
+    one.poll(failing=["aliases"])
+    assert one.finding({"collection": "docs"}).verdict is None
+    one.poll(one.reading(EXPECTED, 0, collection="docs"))
+    assert one.finding({"collection": "docs"}).verdict is True
+
+    one.poll()  # it is expected no more
+
+    assert one.finding({"collection": "docs"}).gone == "the series is gone"
+
+
+def test_what_was_heard_after_the_derivation_says_nothing_yet(ground: Make) -> None:
+    """An answer that lands while others are derived from is not in what was derived."""
+    one = lag_rule(ground)
+    before = one.clock.monotonic()
+    one.clock.advance(1)
+    one.poll()
+    one.board.derive(CLUSTER, {"collections": ()}, at_seconds=before)
+    assert one.finding({"collection": "docs"}).verdict is None
+
+    one.board.derive(CLUSTER, {"collections": ()})
+
+    assert one.finding({"collection": "docs"}).gone == "the series is gone"
+
+
+def test_a_derivation_that_broke_ends_nothing(ground: Make) -> None:
+    """Every source answered, and of collections nothing was made of it."""
+    one = lag_rule(ground)
+    one.poll()
+    one.board.derive(CLUSTER, {"troubles": ()})
+
+    assert one.finding({"collection": "docs"}).verdict is None
 
 
 @pytest.mark.parametrize(
