@@ -21,6 +21,7 @@ FLOORS = (
     # what joins two rooms of the floor below, for app
     ("memory", "status", "catalogue", "alerting_sight", "recent_changes", "rule_words", "one_look"),
     ("alerting_status", "rules_in_force"),
+    ("alerting_plan",),
     ("alerting_watch",),
     ("app",),
     ("once", "probing", "catalog", "forgetting", "canaries", "demo", "alert_verbs"),  # the bodies of verbs
