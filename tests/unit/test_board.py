@@ -535,3 +535,16 @@ def test_a_view_says_since_when_a_history_is_kept_as_wide_as_now(ground: Ground)
     ground.board.keep(SPEC, seconds=600, step_seconds=10)
 
     assert ground.board.view().kept == {SPEC: Kept(start + 5, 10)}
+
+
+def test_a_view_says_from_which_moment_a_cluster_was_derived(ground: Ground) -> None:
+    """What was heard since is not in it yet; of a cluster that was dropped nothing is said."""
+    start = ground.clock.monotonic()
+    ground.clock.advance(10)
+    ground.board.derive("shop", {}, at_seconds=start)
+    ground.board.derive("archive", {})
+    assert ground.board.view().derived_at == {"shop": start, "archive": start + 10}
+
+    ground.board.forget("shop")
+
+    assert ground.board.view().derived_at == {"archive": start + 10}

@@ -36,6 +36,8 @@ OF_MISSING_COLLECTIONS = (
 )
 # The block that is there when collections were derived at all, and not where that broke.
 COLLECTIONS_BLOCK = "collections"
+# Who says what alerting tells of itself: all of it in one go, from its first step on.
+OWN_PRODUCER = ProducerKey("", "", "alerting")
 # Sources that are polled from every peer: each must have been heard before silence says anything.
 OF_EVERY_PEER = frozenset({"telemetry", "segments", "cluster", "healthz"})
 
@@ -82,6 +84,8 @@ class Absence:
 
         Or was withdrawn for good: a reload withdraws those that it starts anew.
         """
+        if CLUSTER_LABEL not in spec.labels and OWN_PRODUCER in self._view.standing:
+            return True
         now = self._view.monotonic_seconds
         for key, left_at in self._speakers(spec).items():
             if left_at is not None and now - left_at < WITHDRAWN_SECONDS:

@@ -355,6 +355,18 @@ def test_a_standing_series_without_which_its_producer_stands_is_gone(ground: Mak
     assert found.gone == "the series is gone"
 
 
+def test_what_alerting_tells_of_itself_is_whole_from_its_first_word_on(ground: Make) -> None:
+    """A queue that was told after a restart is never said to be old, and its alert must end."""
+    one = ground("metric: receiver_up", 'op: "=="', levels="critical: {threshold: 0}")
+    receiver = (("receiver", "ops"),)
+    one.post("configuration", cluster="")
+    assert one.judged([receiver])[0].verdict is None
+
+    one.post("alerting", cluster="")
+
+    assert one.judged([receiver])[0].gone == "the series is gone"
+
+
 def test_a_probe_that_has_not_begun_says_nothing_by_its_silence(ground: Make) -> None:
     """After a restart the probes of one collection begin before those of another."""
     one = ground("metric: latency", 'op: ">"')
