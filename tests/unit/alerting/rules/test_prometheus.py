@@ -169,7 +169,7 @@ def test_two_more_alerts_watch_this_daemon(tmp_path: Path) -> None:
 
 
 def test_the_files_in_alerts_prometheus_are_those_that_the_pack_makes() -> None:
-    """`qdrant-exporter rules export alerts/prometheus` brings them up to the pack."""
+    """`make catalog` brings them up to the pack."""
     made = export(load_rules(shipped_rules(), specs=SPECS, overrides={}))
     shipped = {path.name: path.read_text(encoding="utf-8") for path in (pack() / "prometheus").glob("*.yaml")}
 
