@@ -119,7 +119,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag(
         "state.dir",
         "state.dir",
-        "Directory of what must survive a restart; without it, peers that are down are then forgotten.",
+        "Directory of what must survive a restart; without it, peers that are down and alerts are forgotten.",
         FlagKind.FILE,
         placeholder="DIRECTORY",
     ),
