@@ -10,7 +10,7 @@ from exporter.model import CLUSTER_LABEL
 
 STEP_SECONDS = 15.0
 SCRAPED_BEFORE_SECONDS = 10.0  # so that no sample lies on the edge of a window
-SAFE_TARGET = 0  # position in every list of targets
+ODD = 1.0131
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,8 @@ class Tape:
             return self._toggle
         if selector.reduce is Reduce.INCREASE:
             return self._counted(target, value, begins=begins)
+        if selector.reduce is Reduce.AVG:
+            return value * ODD  # Prometheus 2 and 3 round a mean differently, which shows on a threshold
         return value
 
     def _counted(self, target: int, value: float, *, begins: bool) -> float:

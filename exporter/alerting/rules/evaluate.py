@@ -11,7 +11,7 @@ from exporter.alerting.rules.meaning import IN_FORCE, selectors_of
 from exporter.alerting.rules.measure import Measures
 from exporter.alerting.rules.presence import ClusterPresence
 from exporter.alerting.rules.series import LabelFilter, SeriesIndex, label_filter
-from exporter.alerting.words import WINDOWED, Finding, LabelPairs, Rule, Selector
+from exporter.alerting.words import WINDOWED, Finding, LabelPairs, Reduce, Rule, Selector
 from exporter.board import Board, BoardView
 from exporter.model import MetricSpec
 
@@ -25,16 +25,17 @@ class Wanted:
 
     spec: MetricSpec
     seconds: float
+    zeros: bool  # whether one of nothing but 0 says anything
     where: LabelFilter | None
 
 
 def wanted_histories(rules: Sequence[Rule]) -> Iterator[Wanted]:
-    """Yield what the Board has to keep for these rules. Zeros need not be: `History.zeros` says enough."""
+    """Yield what the Board has to keep for these rules."""
     for rule in rules:
         for selector in selectors_of(rule):
             if selector.reduce in WINDOWED:
                 where = label_filter(selector.spec, selector.match)
-                yield Wanted(selector.spec, selector.window_seconds, where)
+                yield Wanted(selector.spec, selector.window_seconds, _is_zero_news(rule, selector), where)
 
 
 def keep_histories(board: Board, rules: Sequence[Rule]) -> None:
@@ -44,9 +45,22 @@ def keep_histories(board: Board, rules: Sequence[Rule]) -> None:
             wanted.spec,
             seconds=wanted.seconds,
             step_seconds=HISTORY_STEP_SECONDS,
-            zeros=False,
+            zeros=wanted.zeros,
             where=wanted.where,
         )
+
+
+def _is_zero_news(rule: Rule, selector: Selector) -> bool:
+    """Whether it matters of a series that is lost that it was 0 all the time before."""
+    if selector.reduce is Reduce.RATIO_TO_MAX:
+        return False  # 0 of 0 is no number
+    condition = rule.condition
+    if selector is condition.selector and condition.divided_by is None and condition.than is None:
+        thresholds = (level.threshold for level in rule.levels)
+        return any(one is not None and condition.op.holds(0.0, one) for one in thresholds)
+    if rule.otherwise is not None and selector is rule.otherwise.selector:
+        return rule.otherwise.op.holds(0.0, rule.otherwise.threshold)
+    return True
 
 
 class Evaluator:

@@ -538,6 +538,24 @@ def test_fewer_samples_than_asked_for_decide_nothing(ground: Make) -> None:
     assert found == [0, 0, 1, 1]
 
 
+@pytest.mark.parametrize(("op", "threshold", "found"), [("==", 0, 1), ("<", 1, 1), (">", 0, 0)])
+def test_a_series_that_was_0_all_the_time_is_0_in_its_window_when_it_is_lost(
+    ground: Make, op: str, threshold: float, found: int
+) -> None:
+    """Where 0 is trouble its history is kept, though it is nothing but zeros."""
+    one = ground(
+        "metric: lag",
+        "reduce: {fn: max, over: 10m}",
+        f'op: "{op}"',
+        levels=f"warning: {{threshold: {threshold}}}",
+    )
+    one.poll(one.reading(LAG, 0, collection="docs"))
+    one.clock.advance(60)
+    one.poll(failing=["telemetry"])
+
+    assert len(one.findings()) == found
+
+
 def test_series_of_other_clusters_are_judged_alike(ground: Make) -> None:
     """A rule is about every cluster that is watched."""
     one = ground("metric: up", 'op: "=="', levels="critical: {threshold: 0}")
