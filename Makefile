@@ -14,7 +14,7 @@ READY := .venv/ready
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench catalog lock clean
+.PHONY: help setup demo test check format crash bench catalog lock clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ check: $(READY) ## Lint, format, types, Dockerfile, lock file
 format: $(READY) ## Format the code and sort its imports
 	.venv/bin/ruff check --fix exporter tests
 	.venv/bin/ruff format exporter tests
+
+crash: $(READY) ## Kill the alerting 300 times while alerts come and go, and print what was told; minutes
+	@CRASH_KILLS=$${CRASH_KILLS:-300} .venv/bin/python -m pytest tests/crash $(ARGS)
 
 bench: $(READY) ## Measure what the README claims; takes some minutes
 	@.venv/bin/python -m tests.bench

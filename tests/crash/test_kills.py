@@ -44,7 +44,7 @@ from tests.kit.receiver import (
 
 KILLS = int(os.environ.get("CRASH_KILLS", "25"))
 SEED = int(os.environ.get("CRASH_SEED", "7"))
-SPEED = 600.0  # ten minutes a second
+SPEED = 3_000.0  # fifty minutes a second
 # A life ends after so many messages, and a moment that hits it anywhere; or after so long without any.
 LIFE_MESSAGES = 12
 MOMENT_SECONDS = 0.05
@@ -207,6 +207,7 @@ class Fate:
     delivered: bool  # something of it was told, and we know it
     maybe: bool  # something may have been told
     resolve_lost: bool  # its resolve was given up
+    lost: bool  # the newest of what fires was given up, after four attempts without an answer
 
 
 def fates(rows: dict[int, Row], receiver: str) -> dict[tuple[Key, int], Fate]:
@@ -223,6 +224,7 @@ def fates(rows: dict[int, Row], receiver: str) -> dict[tuple[Key, int], Fate]:
             delivered=any(row.state is RowState.DONE for row in asserted),
             maybe=any(row.maybe_delivered for row in asserted),
             resolve_lost=any(row.state is RowState.DEAD for row in resolves),
+            lost=bool(asserted) and max(asserted, key=lambda row: row.id).state is RowState.DEAD,
         )
     return found
 
@@ -250,13 +252,14 @@ def judge(
     """Compare what a service believes with the engine's truth and with the outbox; return the counts."""
     believed = beliefs(service, drops_repeats=drops_repeats)
     counts = Counts(repeats=sum(1 for _ in repeats(service)))
+    of_episodes = fates(lives.rows, receiver)
     for place, truth in report.items():
         name, key = place.split()
         if name == f"{receiver}-1":
-            assert believed[key].firing == truth["firing"], f"{place} ends up wrong"
+            lost = truth["firing"] and of_episodes[key, truth["episodes"]].lost
+            assert lost or believed[key].firing == truth["firing"], f"{place} ends up wrong"
             assert believed[key].out_of_order == 0, f"{place}: a resolve came before its trigger"
             counts.episodes += truth["episodes"]
-    of_episodes = fates(lives.rows, receiver)
     for (key, episode), fate in of_episodes.items():
         told = episode in believed[key].told
         assert told or not fate.delivered, f"{key} {episode}: said to be delivered, and was not"
