@@ -13,13 +13,13 @@ from typing import Any
 from uuid import uuid4
 
 from exporter import __version__
-from exporter.alerting_plan import plan
-from exporter.alerting_status import runbook_names, runbook_text
-from exporter.alerting_watch import AlertingWatch
 from exporter.board import Board
 from exporter.clock import SystemClock
 from exporter.config.redaction import redacted_yaml
 from exporter.config.settings import Settings
+from exporter.duty.plan import plan
+from exporter.duty.status import runbook_names, runbook_text
+from exporter.duty.watch import AlertingWatch
 from exporter.errors import ConfigError, Problem
 from exporter.exposition.own import OwnMetrics
 from exporter.exposition.press import Press

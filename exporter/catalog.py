@@ -8,11 +8,11 @@ from pathlib import Path
 
 from exporter.catalogue import SOURCES, SPECS, SourceEntry
 from exporter.config.alerting import AlertingSettings
+from exporter.duty.rule_words import level_in_words, waits_in_words
+from exporter.duty.rules_in_force import rules_in_force
 from exporter.exposition import SPECS as EXPOSITION_SPECS
 from exporter.model import Evidence, MetricSpec
 from exporter.qdrant.versions import FIRST_VERSION
-from exporter.rule_words import level_in_words, waits_in_words
-from exporter.rules_in_force import rules_in_force
 
 ALL_SPECS: tuple[MetricSpec, ...] = (*SPECS, *EXPOSITION_SPECS)
 

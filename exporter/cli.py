@@ -77,7 +77,7 @@ def check(
     """Check a configuration file: every problem at once, with line and what to write instead."""
     from exporter.config.checks import warnings_of
     from exporter.config.loader import load
-    from exporter.rules_in_force import rules_in_force
+    from exporter.duty.rules_in_force import rules_in_force
 
     settings = or_exit(lambda: load(config, {}, os.environ))
     found = or_exit(lambda: rules_in_force(settings.alerting, file=config))

@@ -91,14 +91,17 @@ def or_exit(read: Callable[[], T]) -> T:
 
 
 def run_to_end(work: Coroutine[Any, Any, T]) -> T:
-    """Run a verb's body; what goes wrong on the way is one sentence on stderr."""
-    from exporter.errors import ConfigError, ExporterError
+    """Run a verb's body; what goes wrong on the way is one sentence on stderr.
+
+    Exit code 2 where the configuration or the state directory cannot be used, else 1.
+    """
+    from exporter.errors import ConfigError, ExporterError, StateError
 
     try:
         return asyncio.run(work)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
-    except ConfigError as error:
+    except (ConfigError, StateError) as error:
         fail(str(error), EXIT_BAD_CONFIGURATION)
     except (ExporterError, OSError) as error:
         fail(str(error), EXIT_FAILED)

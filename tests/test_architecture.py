@@ -19,10 +19,8 @@ FLOORS = (
     ("board",),
     ("observe", "exposition", "web", "alerting"),
     # what joins two rooms of the floor below, for app
-    ("memory", "status", "catalogue", "alerting_sight", "recent_changes", "rule_words", "one_look"),
-    ("alerting_status", "rules_in_force"),
-    ("alerting_plan",),
-    ("alerting_watch",),
+    ("memory", "status", "catalogue", "one_look"),
+    ("duty",),
     ("app",),
     ("once", "probing", "catalog", "forgetting", "canaries", "demo", "alert_verbs"),  # the bodies of verbs
     ("cli", "cli_alerting", "cli_start", "__main__"),

@@ -38,7 +38,7 @@ def test_an_installed_program_reads_the_rules_that_it_carries(wheel: Path) -> No
     code = (
         "from exporter.alerting.rules.shipped import pack;"
         "from exporter.config.alerting import AlertingSettings;"
-        "from exporter.rules_in_force import rules_in_force;"
+        "from exporter.duty.rules_in_force import rules_in_force;"
         "print(pack(), len(rules_in_force(AlertingSettings()).rules))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=wheel, check=True, capture_output=True, text=True)

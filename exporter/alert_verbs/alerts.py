@@ -19,8 +19,8 @@ from exporter.alerting.receivers.wire import rfc3339
 from exporter.alerting.silencing import active, silenced_by
 from exporter.alerting.spoken import duration, moment, quantity
 from exporter.alerting.words import Alert, Ended, Silence
-from exporter.alerting_status import alerts_document, worst_first
 from exporter.clock import Clock
+from exporter.duty.status import alerts_document, worst_first
 from exporter.printable import printable
 
 SEVERITY_STYLES = {"critical": "bold red", "error": "red", "warning": "yellow", "info": "cyan"}

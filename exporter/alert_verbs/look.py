@@ -17,17 +17,17 @@ from exporter.alerting.rules.meaning import selectors_of, unit_compared
 from exporter.alerting.rules.presence import ClusterPresence
 from exporter.alerting.spoken import quantity
 from exporter.alerting.words import WINDOWED, Finding, Rule, RuleSight
-from exporter.alerting_sight import sights
-from exporter.alerting_status import severity_rank
 from exporter.board import Board
 from exporter.clock import SystemClock
 from exporter.config.quantities import format_duration
 from exporter.config.settings import Settings
+from exporter.duty.rules_in_force import rules_in_force
+from exporter.duty.sight import sights
+from exporter.duty.status import severity_rank
 from exporter.model import PROBED
 from exporter.observe.watch import ClusterWatch
 from exporter.one_look import one_look
 from exporter.printable import printable
-from exporter.rules_in_force import rules_in_force
 
 EXIT_GOOD = 0
 EXIT_TRUE = 1  # 2 is the configuration's

@@ -14,13 +14,13 @@ from rich.text import Text
 from exporter.alert_verbs.alerts import Output
 from exporter.alerting.rules.prometheus import write_export
 from exporter.alerting.words import Rule, RuleSight
-from exporter.alerting_sight import sights
-from exporter.alerting_status import rules_document
 from exporter.config.alerting import AlertingSettings
 from exporter.config.settings import Settings
+from exporter.duty.rule_words import waits_in_words
+from exporter.duty.rules_in_force import rules_in_force
+from exporter.duty.sight import sights
+from exporter.duty.status import rules_document
 from exporter.printable import printable
-from exporter.rule_words import waits_in_words
-from exporter.rules_in_force import rules_in_force
 
 
 def show_rules(settings: Settings | None, output: Output, console: Console) -> None:

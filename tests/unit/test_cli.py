@@ -187,7 +187,7 @@ async def test_a_state_directory_in_use_ends_run_naming_the_process_that_has_it(
             f"--state.dir={tmp_path}",
         )
 
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert f"{tmp_path} is in use by another qdrant-exporter run (pid {os.getpid()})" in done.stderr
     assert "Traceback" not in done.stderr
 

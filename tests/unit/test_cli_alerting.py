@@ -14,7 +14,7 @@ from exporter.clock import SystemClock
 from tests.kit.daemons import run_command
 from tests.unit.alert_verbs.stored_alerts import alert, ended, store
 from tests.unit.alerting.receivers.services import Service
-from tests.unit.test_rules_in_force import OWN
+from tests.unit.duty.test_rules_in_force import OWN
 
 CLOCK = SystemClock()
 BAD_ALERTING = """clusters: [{peers: [http://qdrant-0]}]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exporter.config.alerting import AlertingSettings
 from exporter.demo import ROUTE, RULES
-from exporter.rules_in_force import rules_in_force
+from exporter.duty.rules_in_force import rules_in_force
 
 
 def test_the_demos_rules_load_and_alert_within_its_scenes() -> None:

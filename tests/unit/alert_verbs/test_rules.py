@@ -16,7 +16,7 @@ from exporter.config.alerting import AlertingSettings, RuleOverride
 from exporter.config.clusters import ClusterSettings
 from exporter.config.settings import Settings
 from exporter.errors import ConfigError
-from tests.unit.test_rules_in_force import OWN
+from tests.unit.duty.test_rules_in_force import OWN
 
 SETTINGS = Settings(clusters=(ClusterSettings(),))
 

@@ -25,15 +25,16 @@ from exporter.alerting.rules.presence import ClusterPresence
 from exporter.alerting.rules.template import Facts, annotations_of
 from exporter.alerting.setup import Setup
 from exporter.alerting.words import Alert, Finding, Level, Rule, RuleSight
-from exporter.alerting_plan import Plan, owed
-from exporter.alerting_sight import sights
-from exporter.alerting_status import alerts_document, landing_alerts, rules_document
 from exporter.board import Board, BoardView
 from exporter.clock import Clock
+from exporter.duty.plan import Plan, owed
+from exporter.duty.recent_changes import RecentChanges
+from exporter.duty.sight import sights
+from exporter.duty.status import alerts_document, landing_alerts, rules_document
+from exporter.duty.surroundings import poll_turns, presence_of, url_in
 from exporter.logs import get_logger
 from exporter.model import CLUSTER_LABEL, ProducerKey, Reading
 from exporter.observe.fleet import Fleet
-from exporter.recent_changes import RecentChanges
 from exporter.state import AlertingStore
 from exporter.web.face import LandingAlert
 
@@ -51,7 +52,8 @@ LONGEST_GAP_SECONDS = 5.0
 SIGHT_SECONDS = 30.0
 DRAIN_SECONDS = 10.0
 
-PRODUCER = ProducerKey("", "", "alerting")
+DECIDED = ProducerKey("", "", "alerting")
+DELIVERED = ProducerKey("", "", "delivery")
 
 
 class AlertingWatch:
@@ -152,7 +154,8 @@ class AlertingWatch:
             self._leave_behind(before)
             self._deliverer.reconfigure(self._receivers(), external_url=self._external_url)
             self._asserting.reconfigure(self.plan.asserters, external_url=self._external_url)
-            self._start_heartbeat()
+            if before.settings.alerting.heartbeat != plan.settings.alerting.heartbeat:
+                self._start_heartbeat()
         self._news.tell()
 
     # --- steps -------------------------------------------------------------------------------------
@@ -185,7 +188,10 @@ class AlertingWatch:
             view, now = self._board.view(), self._clock.now()
             self._changes.note(view, now)
             self._look_at_sights(view)
-            findings = await self._off_loop(self._evaluated_in, view, self._engine, self._presence(), now)
+            findings = await self._off_loop(
+                self._evaluated_in, view, self._engine, presence_of(self._fleet.watches), now
+            )
+            await self._ledger.see_silences()  # one that was made a moment ago holds back what comes now
             changes = self._engine.step(
                 findings, now, silences=self._ledger.silences, describe=self._describe
             )
@@ -203,23 +209,15 @@ class AlertingWatch:
             self._deliverer.wake()
             self._asserting.wake()
         # Nobody is woken for it: it came from a change, and would be one.
-        self._board.post(PRODUCER, tuple(self._readings()), wakes=False)
-
-    def _presence(self) -> dict[str, ClusterPresence]:
-        presence = {}
-        for name, watch in self._fleet.watches.items():
-            known = watch.derived.collections_known is not None
-            collections = frozenset(watch.derived.selected) if known else None
-            peers = frozenset(target.label for target in watch.roster.targets())
-            presence[name] = ClusterPresence(peers, collections)
-        return presence
+        self._board.post(DECIDED, tuple(self._decided()), wakes=False)
 
     def _describe(self, alert: Alert, rule: Rule, level: Level, finding: Finding) -> Alert:
         """Put into words what people are told of an alert now."""
         labels = dict(alert.labels)
         cluster = labels.get(CLUSTER_LABEL, "")
-        began = alert.fired_at or alert.active_since
-        changes = alert.changes or self._changes.recent(cluster, labels, began)
+        changes = alert.changes
+        if alert.fired_at == alert.evaluated_at:  # it fires now, and what changed since is no cause of it
+            changes = self._changes.recent(cluster, labels, alert.fired_at)
         unit = unit_compared(rule.condition)
         facts = Facts(
             labels=alert.labels,
@@ -228,15 +226,10 @@ class AlertingWatch:
             unit=unit,
             since=alert.active_since,
             changes=changes,
-            url=self._url(cluster, labels.get("peer", "")),
+            url=url_in(self._fleet.watches, cluster, labels.get("peer", "")),
         )
         annotations = annotations_of(rule, facts)
         return replace(alert, unit=unit, annotations=annotations, runbook=rule.runbook, changes=changes)
-
-    def _url(self, cluster: str, peer: str) -> str:
-        watch = self._fleet.watches.get(cluster)
-        urls = {target.label: target.url for target in watch.roster.targets()} if watch is not None else {}
-        return urls.get(peer) or next(iter(urls.values()), "")
 
     # --- what is in force ----------------------------------------------------------------------------
 
@@ -317,12 +310,16 @@ class AlertingWatch:
         alerts = self._engine.alerts() if self._engine is not None else ()
         return landing_alerts(alerts, self._clock.now())
 
-    def _readings(self) -> Iterator[Reading]:
+    def _decided(self) -> Iterator[Reading]:
+        """Yield what follows from evaluations."""
         assert self._engine is not None
-        assert self._deliverer is not None
-        assert self._asserting is not None
         yield from records.alert_readings(self._engine.alerts(), self.plan.rules.rules)
         yield from records.rule_readings(self._sights)
+
+    def _delivered(self) -> Iterator[Reading]:
+        """Yield what happens between evaluations."""
+        assert self._deliverer is not None
+        assert self._asserting is not None
         yield from self._deliverer.readings()
         yield from self._asserting.readings()
         at = self._evaluated[0] if self._evaluated is not None else None
@@ -345,28 +342,17 @@ class AlertingWatch:
         return list(
             ailments(
                 ledger=self._ledger,
-                polls=self._poll_turns(monotonic),
+                polls=poll_turns(self._fleet.watches, self._board.view(), began_at_seconds=self._began_at),
                 evaluation=evaluation,
                 told_by_assertion=told,
                 now=now,
             )
         )
 
-    def _poll_turns(self, monotonic: float) -> Iterator[Turn]:
-        newest = self._board.view().newest
-        for name, watch in self._fleet.watches.items():
-            for label in watch.pollers():
-                seen = newest.get(ProducerKey(name, label, "telemetry"))
-                if seen is None:
-                    age, interval = monotonic - self._began_at, watch.settings.poll.fast_seconds
-                else:
-                    age = monotonic - seen.monotonic_seconds
-                    interval = max(seen.interval_seconds, seen.took_seconds)
-                yield Turn(f"polls of {label}", age, interval)
-
     async def _look_after_state(self) -> None:
-        """See silences that verbs made, and make good what the disk refused, until cancelled."""
+        """See silences that verbs made, make good what the disk refused, tell how deliveries go."""
         while True:
             if await self._ledger.step():
                 self._news.tell()
+            self._board.post(DELIVERED, tuple(self._delivered()), wakes=False)
             await asyncio.sleep(LOOK_SECONDS)

@@ -15,9 +15,9 @@ from exporter.alerting.words import RuleSight
 from exporter.config.alerting import RouteSettings
 from exporter.config.kept_receivers import from_kept, kept
 from exporter.config.settings import Settings
+from exporter.duty.rules_in_force import rules_in_force
 from exporter.errors import ConfigError
 from exporter.logs import get_logger
-from exporter.rules_in_force import rules_in_force
 
 log = get_logger()
 

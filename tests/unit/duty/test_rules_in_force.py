@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from exporter.config.alerting import AlertingSettings, LevelOverride, RuleOverride
+from exporter.duty.rules_in_force import rules_in_force
 from exporter.errors import ConfigError
-from exporter.rules_in_force import rules_in_force
 from tests.unit.config.writing import settings_of
 
 OWN = """\

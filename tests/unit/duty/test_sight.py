@@ -20,7 +20,6 @@ from exporter.alerting.words import (
     Selector,
     When,
 )
-from exporter.alerting_sight import SINCE, needs_of, sights
 from exporter.board import Board, BoardView
 from exporter.catalog import ALL_SPECS
 from exporter.config.alerting import AlertingSettings, ReceiverSettings, SlackSettings
@@ -28,6 +27,7 @@ from exporter.config.clusters import ClusterSettings, CollectionSettings, PeerSe
 from exporter.config.probes import CanarySettings, ProbeSettings, ProbesSettings, RecallSettings
 from exporter.config.secret import Secret
 from exporter.config.settings import Settings
+from exporter.duty.sight import SINCE, needs_of, sights
 from exporter.model import Kind, MetricSpec, Observation, ProducerKey, Reading
 from exporter.observe.records import SUPPORTED
 from exporter.qdrant.versions import Version, parse_version

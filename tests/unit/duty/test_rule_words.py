@@ -17,7 +17,7 @@ from exporter.alerting.words import (
     When,
 )
 from exporter.catalogue import SPECS
-from exporter.rule_words import level_in_words, waits_in_words
+from exporter.duty.rule_words import level_in_words, waits_in_words
 
 NAMED = {spec.name: spec for spec in SPECS}
 LAG = Selector(NAMED["qdrantx_collection_indexing_lag_points"], (Matcher("collection", "docs"),))

@@ -6,14 +6,14 @@ import json
 from dataclasses import replace
 
 from exporter.alerting.words import Alert, AlertState, Condition, Level, Operator, Rule, RuleSight, Selector
-from exporter.alerting_status import (
+from exporter.catalogue import SPECS
+from exporter.duty.status import (
     alerts_document,
     landing_alerts,
     rules_document,
     runbook_names,
     runbook_text,
 )
-from exporter.catalogue import SPECS
 from exporter.web.face import LandingAlert
 
 NOW = 1_800_000_000.0

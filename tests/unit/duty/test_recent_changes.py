@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from exporter.board import Board
+from exporter.duty.recent_changes import MAX_KEPT, MAX_TOLD, RecentChanges
 from exporter.model import Observation, ProducerKey, Reading
 from exporter.observe.records import RELOAD_AT
 from exporter.observe.sources.aliases import AliasesSeen
 from exporter.observe.sources.cluster import ClusterSeen
 from exporter.observe.sources.telemetry import TelemetrySeen
-from exporter.recent_changes import MAX_KEPT, MAX_TOLD, RecentChanges
 from tests.kit.clock import ManualClock
 
 PEER, OTHER = "10.0.0.3:6333", "10.0.0.4:6333"

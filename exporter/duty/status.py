@@ -15,7 +15,7 @@ from exporter.alerting.receivers.wire import rfc3339
 from exporter.alerting.rules.shipped import pack, shipped_runbook
 from exporter.alerting.spoken import duration
 from exporter.alerting.words import Alert, AlertState, Level, Rule, RuleSight
-from exporter.rule_words import level_in_words
+from exporter.duty.rule_words import level_in_words
 from exporter.web.face import LandingAlert
 
 IN_FORCE = (AlertState.FIRING, AlertState.PENDING)
