@@ -151,6 +151,7 @@ class _Courier:
         self._traits = Traits(receiver.drops_repeats, receiver.resolve_lives_seconds)
         self._changed = asyncio.Event()
         self._retired = False
+        # In monotonic seconds, for they outlive no restart.
         self._paused_until = 0.0
         self._probe_at: float | None = None  # set while it refuses us
         self._sending: set[asyncio.Task[None]] = set()
@@ -174,7 +175,7 @@ class _Courier:
     def hope(self) -> None:
         """Try a receiver that refused us now: somebody may have mended it."""
         if self.is_refused:
-            self._probe_at = self._clock.now()
+            self._probe_at = self._clock.monotonic()
         self.wake()
 
     def retire(self) -> None:
@@ -202,14 +203,14 @@ class _Courier:
             if row is None:
                 return
             if probes:
-                self._probe_at = self._clock.now() + PROBE_SECONDS
+                self._probe_at = self._clock.monotonic() + PROBE_SECONDS
             task = asyncio.create_task(self._send(row))
             self._sending.add(task)
             self._waiting_for_answer.add(task)
             task.add_done_callback(self._sent)
 
     def _may_send(self) -> bool:
-        now = self._clock.now()
+        now = self._clock.monotonic()
         if self._retired or now < self._paused_until:
             return False
         if self._probe_at is not None:
@@ -248,7 +249,7 @@ class _Courier:
         self._waiting_for_answer.discard(task)
         self._record.outcomes[delivery.outcome] += 1
         self._tell_of(row, delivery, self._clock.monotonic() - began)
-        await self._settle(row, delivery)
+        await self._ledger.settle(lambda outbox: self._booked(outbox, row, delivery))
 
     async def _attempt(self, row: Row) -> Delivery:
         sending = Sending(
@@ -268,38 +269,41 @@ class _Courier:
             # Its text may hold a URL, which is a secret of most receivers.
             return Delivery(Outcome.RETRY, f"a bug in this program: {type(error).__name__}")
 
-    async def _settle(self, row: Row, delivery: Delivery) -> None:
+    def _booked(self, outbox: Outbox, row: Row, delivery: Delivery) -> tuple[Row, ...]:
+        """Tell the outbox what became of an attempt. The ledger lets nothing be queued meanwhile."""
         now = self._clock.now()
-        followed = self._ledger.outbox.is_followed(row)
         verdict = after_attempt(
-            row, delivery, self._traits, now=now, followed=followed, uniform=self._uniform
+            row,
+            delivery,
+            self._traits,
+            now=now,
+            followed=outbox.is_followed(row),
+            uniform=self._uniform,
         )
-        if delivery.outcome is Outcome.REFUSED:
-            self._probe_at = self._probe_at or now + PROBE_SECONDS
-        else:
-            self._probe_at = None
-        if isinstance(verdict, Again) and verdict.pauses_receiver:
-            self._paused_until = max(self._paused_until, verdict.not_before)
-        if isinstance(verdict, GiveUp):
-            self._count_given_up(row, verdict)
-        await self._ledger.settle(lambda outbox: self._booked(outbox, row, verdict, delivery.reason))
-
-    def _booked(
-        self, outbox: Outbox, row: Row, verdict: Done | Again | GiveUp, reason: str
-    ) -> tuple[Row, ...]:
-        now = self._clock.now()
+        self._note(delivery, verdict, now)
         if isinstance(verdict, Done):
             return outbox.delivered(row, now=now, drops_repeats=self._traits.drops_repeats)
         if isinstance(verdict, GiveUp):
+            self._count_given_up(row, verdict)
             return outbox.give_up(row, now=now, reason=verdict.reason, maybe=verdict.maybe)
         return outbox.again(
             row,
             now=now,
             not_before=verdict.not_before,
-            reason=reason,
+            reason=delivery.reason,
             maybe=verdict.maybe,
             silent=verdict.silent,
         )
+
+    def _note(self, delivery: Delivery, verdict: Done | Again | GiveUp, now: float) -> None:
+        """Note what an attempt means for the receiver as a whole."""
+        monotonic = self._clock.monotonic()
+        if delivery.outcome is not Outcome.REFUSED:
+            self._probe_at = None
+        elif self._probe_at is None:
+            self._probe_at = monotonic + PROBE_SECONDS
+        if isinstance(verdict, Again) and verdict.pauses_receiver:
+            self._paused_until = max(self._paused_until, monotonic + verdict.not_before - now)
 
     def _count_given_up(self, row: Row, step: GiveUp) -> None:
         if step.expired:

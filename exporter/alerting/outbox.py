@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from exporter.alerting.backoff import RETRY_AFTER_CAP_SECONDS
 from exporter.alerting.words import Notification, NotificationKind
 
 MAX_MEMBERS = 20  # of a list in a notification, as everywhere
@@ -100,7 +101,10 @@ class Outbox:
 
     def due(self, receiver: str, now: float) -> Row | None:
         """Return the row to send next to a receiver: worst severity first, then the oldest."""
-        ready = (row for row in self._heads(receiver) if row.not_before <= now)
+        # Nothing waits longer than Retry-After may ask: what seems to, the clock was set back since.
+        ready = (
+            row for row in self._heads(receiver) if not 0.0 < row.not_before - now <= RETRY_AFTER_CAP_SECONDS
+        )
         return min(ready, key=lambda row: (_rank(row.notification.severity), row.id), default=None)
 
     def due_at(self, receiver: str) -> float | None:

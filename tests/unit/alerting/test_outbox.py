@@ -314,6 +314,16 @@ def test_the_worst_goes_first_and_then_the_oldest_and_no_key_waits_for_another()
     assert outbox.due(HOOK, NOW) is None
 
 
+def test_a_clock_that_was_set_back_keeps_nothing_waiting() -> None:
+    """What was to wait for half an hour would wait for a day and that."""
+    outbox = Outbox()
+    outbox.queue(notification(TRIGGER))
+    outbox.again(take(outbox), now=NOW, not_before=NOW + 1_800, reason="429")
+    assert outbox.due(HOOK, NOW + 1_799) is None
+
+    assert outbox.due(HOOK, NOW - 86_400) is not None
+
+
 def test_ids_go_on_after_those_that_are_stored() -> None:
     """Finished rows count too: an id given twice would overwrite one."""
     done = replace(Row(7, notification(TRIGGER), "a"), state=RowState.DONE, finished_at=NOW)
