@@ -112,8 +112,13 @@ class Deliverer:
             couriers = [courier for courier in self._couriers.values() if courier.receiver.name == name]
             # Two of one name: the one whose key was changed is owed its resolves; the new one counts too.
             up = any(not courier.is_refused for courier in couriers)
-            waiting = (row for courier in couriers for row in self._ledger.outbox.rows(courier.receiver.id))
-            yield from record.readings(name, up=up, waiting=waiting)
+            ids, outbox = [courier.receiver.id for courier in couriers], self._ledger.outbox
+            yield from record.readings(
+                name,
+                up=up,
+                waiting=(row for id in ids for row in outbox.rows(id)),
+                lost=(row for id in ids for row in outbox.lost(id)),
+            )
 
     def _add(self, receiver: Receiver) -> None:
         courier = _Courier(

@@ -234,8 +234,9 @@ class Ledger:
             self._save_again_at = self._clock.monotonic() + SAVE_AGAIN_SECONDS
             if self._unsaved:
                 await self._save_again()
-            if self._reserve_missing and not self._unsaved:
-                self._reserve_missing = not await _in_thread(self._reserve.make)
+            async with self._lock:
+                if self._reserve_missing and not self._unsaved:
+                    self._reserve_missing = not await _in_thread(self._reserve.make)
         return await self.see_silences()
 
     async def see_silences(self) -> bool:
@@ -293,7 +294,7 @@ class Ledger:
             try:
                 await _in_thread(lambda: store.write(self._whole()))
             except StateError as error:
-                log.warning("alerting.still_unsaved", error=str(error))
+                log.debug("alerting.still_unsaved", error=str(error))  # one outage is one line
                 return
             self._unsaved = False
             self._stored()

@@ -95,9 +95,9 @@ class Outbox:
             for queue in self._queues.get(name, {}).values():
                 yield from queue
 
-    def lost(self) -> Iterator[Row]:
+    def lost(self, receiver: str | None = None) -> Iterator[Row]:
         """Yield what was given up of groups that nothing was told about since, and that did not resolve."""
-        yield from self._lost.values()
+        yield from (row for row in self._lost.values() if receiver in (None, row.receiver))
 
     def due(self, receiver: str, now: float) -> Row | None:
         """Return the row to send next to a receiver: worst severity first, then the oldest."""

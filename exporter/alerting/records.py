@@ -56,7 +56,7 @@ PENDING = MetricSpec(
 OLDEST_PENDING = MetricSpec(
     "qdrantx_notification_oldest_pending_timestamp_seconds",
     Kind.GAUGE,
-    "When the oldest notification that waits was decided on; absent while none waits",
+    "When the oldest notification was decided on that waits, or was given up while it fires; else absent",
     "seconds, Unix time",
     OURS,
     ("receiver",),
@@ -110,13 +110,19 @@ class ReceiverRecord:
 
     outcomes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
 
-    def readings(self, receiver: str, *, up: bool, waiting: Iterable[Row] = ()) -> Iterator[Reading]:
-        """Yield the record, whether the receiver takes what we send, and what waits for it."""
-        since = [row.notification.created_at for row in waiting]
+    def readings(
+        self, receiver: str, *, up: bool, waiting: Iterable[Row] = (), lost: Iterable[Row] = ()
+    ) -> Iterator[Reading]:
+        """Yield the record, whether the receiver takes what we send, and since when it lacks something.
+
+        `lost` was given up and is still true: it is as much stuck as what waits.
+        """
+        waits = [row.notification.created_at for row in waiting]
+        since = [*waits, *(row.notification.created_at for row in lost)]
         for outcome, count in self.outcomes.items():
             yield Reading(NOTIFICATIONS, (receiver, outcome), float(count))
         yield Reading(RECEIVER_UP, (receiver,), float(up))
-        yield Reading(PENDING, (receiver,), float(len(since)))
+        yield Reading(PENDING, (receiver,), float(len(waits)))
         if since:
             yield Reading(OLDEST_PENDING, (receiver,), min(since))
 

@@ -263,6 +263,7 @@ async def test_what_is_rejected_is_given_up_and_the_next_one_goes(
         await running.tell(fires())
         await hook.wait_for(1)
         await running.settled()
+        assert running.gauge("qdrantx_notification_oldest_pending_timestamp_seconds") == NOW
         update = notification(UPDATE, at=NOW + 5, firing=(alert(1), alert(2)))
         await running.tell(Changes(NOW + 5, notifications=(update,)))
         await hook.wait_for(2)
@@ -270,6 +271,7 @@ async def test_what_is_rejected_is_given_up_and_the_next_one_goes(
 
         assert told(hook) == [("update", 1)]
         assert running.outcomes() == {"rejected": 1.0, "delivered": 1.0}
+        assert running.gauge("qdrantx_notification_oldest_pending_timestamp_seconds") is None
 
 
 async def test_silence_is_tried_again_after_30_seconds_while_it_fires(

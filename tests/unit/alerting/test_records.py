@@ -58,6 +58,18 @@ def test_the_oldest_notification_that_waits_is_told() -> None:
     assert found["notification_oldest_pending_timestamp_seconds", "hook"] == NOW
 
 
+def test_a_page_that_was_given_up_is_stuck_as_long_as_it_fires() -> None:
+    """It waits no more, but nobody has it: the rule about stuck notifications must see it."""
+    lost = [Row(1, notification(TRIGGER, at=NOW - 60), "a")]
+
+    found = values(
+        ReceiverRecord().readings("hook", up=True, waiting=[Row(2, notification(TRIGGER), "b")], lost=lost)
+    )
+
+    assert found["notifications_pending", "hook"] == 1.0
+    assert found["notification_oldest_pending_timestamp_seconds", "hook"] == NOW - 60
+
+
 def test_alerts_are_counted_for_every_level_of_every_rule() -> None:
     """Also of a rule that was removed while it fired; resolved ones are not told."""
     alerts = [alert(1), alert(2), alert(3, firing=False)]
