@@ -18,7 +18,7 @@ from exporter.clock import SystemClock
 from tests.kit import scripted
 from tests.kit.replay import ReplayServer, replies_of
 from tests.kit.scripted import PEERS, ScriptedCluster, Stage
-from tests.kit.watching import Watching, cluster_of
+from tests.kit.watching import HASTY, QUICK, Watching, cluster_of
 
 PATIENCE_SECONDS = 8.0
 LOOKS = 5  # at telemetry: by then each kind of it was asked for, the slower one too
@@ -109,5 +109,9 @@ async def test_on_one_node_the_rules_hold_that_should_and_no_other(state: str, e
 async def test_on_a_cluster_the_rules_hold_that_should_and_no_other(stage: Stage, expected: set[str]) -> None:
     """Three peers: well, one away, two away, and none that can agree on anything."""
     away = len(stage.dead | stage.frozen)
-    async with ScriptedCluster(stage=stage) as cluster, Watching(cluster_of(*cluster.urls)) as watching:
+    poll = HASTY if stage.frozen else QUICK
+    async with (
+        ScriptedCluster(stage=stage) as cluster,
+        Watching(cluster_of(*cluster.urls, poll=poll)) as watching,
+    ):
         assert await told(watching, expected, alive=PEERS - away, dead=away) == expected
