@@ -24,6 +24,7 @@ class Pair:
     source: str  # a rule's name
     target: str
     equal: tuple[str, ...]
+    past_seconds: float = PAST_ITS_END_SECONDS  # longer where the target looks back further than that
 
 
 # What a source shares with its targets: ("pair", its index, values of the equal labels), or
@@ -47,9 +48,9 @@ class Inhibitor:
 
     def note(self, alert: Alert, series: LabelPairs) -> bool:
         """Note what an alert that fires, or fired, does to others. Whether it can do anything."""
-        until = _until(alert)
         bonds = list(self._bonds_as_source(alert, series))
-        for bond in bonds:
+        for bond, past_seconds in bonds:
+            until = _until(alert, past_seconds)
             self._sources[bond][alert.fingerprint] = until
             self._ends.set((bond, alert.fingerprint), until if until < math.inf else None)
         return bool(bonds)
@@ -75,10 +76,11 @@ class Inhibitor:
             for bond in self._bonds_as_target(alert, series)
         )
 
-    def _bonds_as_source(self, alert: Alert, series: LabelPairs) -> Iterator[_Bond]:
+    def _bonds_as_source(self, alert: Alert, series: LabelPairs) -> Iterator[tuple[_Bond, float]]:
+        """Yield each bond, and for how many seconds past the alert's end it holds."""
         levels = self._levels.get(alert.rule, ())
         if len(levels) > 1 and alert.severity != levels[-1]:
-            yield "level", alert.severity, alert.rule, series
+            yield ("level", alert.severity, alert.rule, series), PAST_ITS_END_SECONDS
         yield from _pair_bonds(self._by_source.get(alert.rule, ()), alert)
 
     def _bonds_as_target(self, alert: Alert, series: LabelPairs) -> Iterator[_Bond]:
@@ -89,19 +91,20 @@ class Inhibitor:
             if worse == severity:
                 break
             yield "level", worse, alert.rule, series
-        yield from _pair_bonds(self._by_target.get(alert.rule, ()), alert)
+        for bond, _ in _pair_bonds(self._by_target.get(alert.rule, ()), alert):
+            yield bond
 
 
-def _pair_bonds(pairs: Iterable[tuple[int, Pair]], alert: Alert) -> Iterator[_Bond]:
+def _pair_bonds(pairs: Iterable[tuple[int, Pair]], alert: Alert) -> Iterator[tuple[_Bond, float]]:
     labels: Mapping[str, str] | None = None
     for index, pair in pairs:
         labels = labels or dict(alert.labels)
         values = tuple(labels.get(name, "") for name in pair.equal)
         if any(values):  # alerts that have none of the labels have nothing in common
-            yield "pair", index, "", values
+            yield ("pair", index, "", values), pair.past_seconds
 
 
-def _until(alert: Alert) -> float:
+def _until(alert: Alert, past_seconds: float) -> float:
     if alert.state is AlertState.FIRING:
         return math.inf
-    return (alert.resolved_at or 0.0) + PAST_ITS_END_SECONDS
+    return (alert.resolved_at or 0.0) + past_seconds

@@ -249,6 +249,10 @@ class InhibitSettings(Section):
     source: RuleName
     target: RuleName
     equal: Annotated[tuple[LabelName, ...], at_least_one("a label that both have, qdrant_cluster at least")]
+    # A cause ends before its consequences do; a target that looks back over ten minutes needs them too.
+    past_seconds: Annotated[
+        Seconds, within(0, 3_300, show=format_duration, reason="an alert that ended is known for an hour")
+    ] = Field(default=300.0, validation_alias="past", serialization_alias="past")
 
 
 class LevelOverride(Section):

@@ -17,10 +17,8 @@ def presence_of(watches: Mapping[str, ClusterWatch]) -> dict[str, ClusterPresenc
     """Return the peers of every cluster, and its collections where these are known now."""
     presence = {}
     for name, watch in watches.items():
-        known = watch.derived.collections_known is not None
-        collections = frozenset(watch.derived.selected) if known else None
         peers = frozenset(target.label for target in watch.roster.targets())
-        presence[name] = ClusterPresence(peers, collections)
+        presence[name] = ClusterPresence(peers, watch.derived.listed)
     return presence
 
 

@@ -218,7 +218,7 @@ class AlertingWatch:
         changes = alert.changes
         if alert.fired_at == alert.evaluated_at:  # it fires now, and what changed since is no cause of it
             changes = self._changes.recent(cluster, labels, alert.fired_at)
-        unit = unit_compared(rule.condition)
+        unit = finding.unit or unit_compared(rule.condition)  # another metric's, where `or` decides
         facts = Facts(
             labels=alert.labels,
             value=alert.value,

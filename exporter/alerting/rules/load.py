@@ -128,7 +128,7 @@ class _Loading:
         for inhibit, problems, path in self.inhibits:
             for below, message in self._inhibit_problems(inhibit):
                 problems.add((*path, *below), message)
-            pairs.append(Pair(inhibit.source, inhibit.target, inhibit.equal))
+            pairs.append(Pair(inhibit.source, inhibit.target, inhibit.equal, inhibit.past_seconds))
         told = [problem for found in (*self._problems, self.configuration) for problem in found.told()]
         if told:
             raise ConfigError(told)

@@ -67,6 +67,7 @@ class Derived:
     selected: tuple[str, ...] = ()  # collections in force, by name
     busy: tuple[str, ...] = ()  # of those, the ones not green everywhere
     collections_known: int | None = None
+    listed: frozenset[str] | None = None  # every collection the cluster has, told of or not; None: not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ class ClusterDeriver:
         newest = authority(seen.peers)
         selected: tuple[str, ...] = ()
         told: Mapping[str, CollectionSeen] = {}
+        listed: frozenset[str] | None = None
         if newest is not None:
             told = without_canary(collections_told(newest, seen.peers))
             selected = self._select(told)
@@ -112,8 +114,8 @@ class ClusterDeriver:
         blocks["forecast"] = self._forecaster.block(board)
         blocks["issues"] = tuple(issue_readings(board, self._cluster))
         if newest is not None:
-            names = (told.keys() | set(newest.telemetry.unreadable)) - {CANARY_COLLECTION}
-            blocks["collections"] = tuple(self._of_collections(board, seen, names))
+            listed = frozenset(told.keys() | set(newest.telemetry.unreadable)) - {CANARY_COLLECTION}
+            blocks["collections"] = tuple(self._of_collections(board, seen, listed))
         for peer in seen.peers:
             blocks[f"runs:{peer.label}"] = self._runs_block(peer, selected)
         return Derived(
@@ -121,6 +123,7 @@ class ClusterDeriver:
             selected=selected,
             busy=self._kept.busy,
             collections_known=None if newest is None else len(told),
+            listed=listed,
         )
 
     def _seen(self, board: BoardView, watched: Mapping[str, int | None]) -> Joined:

@@ -83,6 +83,17 @@ def test_a_source_inhibits_for_five_minutes_past_its_end() -> None:
     assert not one.inhibits(*target)
 
 
+def test_a_pair_may_inhibit_for_longer_past_the_end() -> None:
+    """What looks back over ten minutes still sees the consequences when their cause is over."""
+    one = inhibitor(Pair("PeerHung", "PeerDown", ("peer",), past_seconds=720.0))
+    one.note(*an_alert(HUNG, resolved_at=NOW, peer="a"))
+
+    one.expire(NOW + 719.0)
+    assert one.inhibits(*an_alert(DOWN, peer="a"))
+    one.expire(NOW + 720.0)
+    assert not one.inhibits(*an_alert(DOWN, peer="a"))
+
+
 def test_a_source_that_fires_again_goes_on_inhibiting() -> None:
     """Its earlier end means nothing any more."""
     one = inhibitor()
