@@ -7,6 +7,9 @@ UV_VERSION := 0.13.9
 PYTHON ?= $(firstword $(foreach candidate,python3.11 python3,$(shell \
 	$(candidate) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(candidate))))
 
+# Tests wait most of the time, so two of them run at once; on a real server of yours one after the other.
+WORKERS := $(if $(QDRANT_URL),0,2)
+
 UV := .tools/bin/uv
 UV_READY := .tools/uv-$(UV_VERSION)
 READY := .venv/ready
@@ -25,7 +28,7 @@ demo: $(READY) ## Watch two embedded Qdrant servers under load; Ctrl-C ends it
 	@.venv/bin/qdrant-exporter demo
 
 test: $(READY) ## Run the tests; ARGS="-k lag" passes arguments on
-	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: $(READY) ## Lint, format, types, Dockerfile, lock file
 	.venv/bin/ruff check exporter tests

@@ -30,6 +30,8 @@ def quantity(value: float, unit: str) -> str:
 
 def number(value: float) -> str:
     """Return a number with thousands separated; a fraction to four digits that count, at most four places."""
+    if not math.isfinite(value):
+        return "unknown"
     if value == round(value):
         return f"{value:,.0f}"
     places = max(0, 3 - math.floor(math.log10(abs(value)))) if abs(value) >= 0.001 else 6

@@ -44,10 +44,11 @@ log = get_logger()
 EVALUATION_SECONDS = 15.0
 # Peers are polled in step, so one answer announces others; a page must not wait long for them.
 SETTLE_SECONDS = 0.1
-# Deriving and evaluating may take so much of the time; at 1,000 collections that is a step in five
-# seconds, within the fast interval of fifteen.
+# Deriving and evaluating take some 0.1 s at 1,000 collections. There a step waits half a second for the
+# next, so that a page is out within a second; where steps take longer they take a quarter of the time.
 SHARE_OF_TIME = 0.05
-LONGEST_GAP_SECONDS = 5.0
+LONGEST_GAP_SECONDS = 0.5
+LONGEST_GAP_STEPS = 3.0
 # Whether a rule can see changes with versions and peers, and costs a look at all of them.
 SIGHT_SECONDS = 30.0
 DRAIN_SECONDS = 10.0
@@ -168,7 +169,8 @@ class AlertingWatch:
             except Exception:  # the boundary: a bug costs evaluations, and the heartbeat says so
                 log.exception("evaluation.broke")
             took = self._clock.monotonic() - began
-            await asyncio.sleep(min(max(SETTLE_SECONDS, took / SHARE_OF_TIME), LONGEST_GAP_SECONDS))
+            longest = max(LONGEST_GAP_SECONDS, LONGEST_GAP_STEPS * took)
+            await asyncio.sleep(min(max(SETTLE_SECONDS, took / SHARE_OF_TIME), longest))
             await self._wait_for_news()
 
     async def _wait_for_news(self) -> None:

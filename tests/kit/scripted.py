@@ -7,6 +7,7 @@ cluster with other peer ids. `rf1`, `rf2`, `rf3` are collections of that replica
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -203,12 +204,15 @@ def local_shard(telemetry: Any, collection: str, shard: int) -> dict[str, Any]:
 
 
 def free_port(hosts: tuple[str, ...]) -> int:
-    """Return a port that is free on each of these hosts."""
-    for _ in range(50):
+    """Return a port that is free on each of these hosts, and that no other worker of the tests is given."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    for _ in range(50 * workers):
         with socket.socket() as first:
             first.bind((hosts[0], 0))
             port: int = first.getsockname()[1]
-        if all(is_free(host, port) for host in hosts):
+        # halved: the kernel gives out ports of one parity where it can
+        if port // 2 % workers == worker and all(is_free(host, port) for host in hosts):
             return port
     raise OSError(f"no port is free on all of {hosts}")
 

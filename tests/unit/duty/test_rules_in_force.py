@@ -32,7 +32,7 @@ def test_a_preset_a_file_and_changes_are_laid_over_them(tmp_path: Path) -> None:
     """In this order: what is written for one rule in the configuration wins."""
     own = tmp_path / "own.yaml"
     own.write_text(OWN, encoding="utf-8")
-    changed = RuleOverride(levels={"critical": LevelOverride(for_seconds=30)})
+    changed = RuleOverride(levels={"critical": LevelOverride(for_seconds=90)})
 
     rules = rules_in_force(
         AlertingSettings(
@@ -46,7 +46,7 @@ def test_a_preset_a_file_and_changes_are_laid_over_them(tmp_path: Path) -> None:
     worst = by_name["SearchSlow"].levels[0]
     assert "PeerDown" not in by_name
     assert by_name["TooManyCollections"].levels[0].threshold == 1000
-    assert (worst.severity, worst.threshold, worst.for_seconds) == ("critical", 0.1, 30)
+    assert (worst.severity, worst.threshold, worst.for_seconds) == ("critical", 0.1, 90)
 
 
 def test_what_is_wrong_in_the_configuration_is_told_with_its_line(tmp_path: Path) -> None:
