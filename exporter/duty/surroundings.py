@@ -6,19 +6,23 @@ from collections.abc import Iterator, Mapping
 
 from exporter.alerting.heartbeat import Turn
 from exporter.alerting.rules.presence import ClusterPresence
-from exporter.board import BoardView
+from exporter.board import ANCHOR_SOURCE, BoardView
 from exporter.model import ProducerKey
 from exporter.observe.watch import ClusterWatch
 
-ANCHOR_SOURCE = "telemetry"
-
 
 def presence_of(watches: Mapping[str, ClusterWatch]) -> dict[str, ClusterPresence]:
-    """Return the peers of every cluster, and its collections where these are known now."""
+    """Return the peers of every cluster, its collections where these are known now, and what is measured."""
     presence = {}
     for name, watch in watches.items():
-        peers = frozenset(target.label for target in watch.roster.targets())
-        presence[name] = ClusterPresence(peers, watch.derived.listed)
+        targets = watch.roster.targets()
+        presence[name] = ClusterPresence(
+            peers=frozenset(target.label for target in targets),
+            collections=watch.derived.listed,
+            probes=watch.settings.probes,
+            disabled_sources=frozenset(watch.settings.poll.disabled_sources),
+            mounted=frozenset(target.label for target in targets if target.storage_path is not None),
+        )
     return presence
 
 

@@ -4,29 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from exporter.alerting.rules.configured import reason_not_measured, sources_of, sources_off
 from exporter.alerting.rules.presence import THE_SERIES_IS_GONE, ClusterPresence, reason_gone
 from exporter.alerting.rules.series import WITHDRAWN_SECONDS
 from exporter.alerting.words import Selector
 from exporter.board import ANCHOR_SOURCE, BoardView
 from exporter.model import CLUSTER_LABEL, OURS, PROBED, FaultKind, MetricSpec, Observation, ProducerKey
 
-# What stands in a MetricSpec's source, and the source that asks it.
-ASKED_BY = {
-    "details_level=3": "telemetry",
-    "GET /telemetry and": "telemetry",
-    "details_level=4": "segments",
-    "GET /cluster": "cluster",
-    "GET /healthz": "healthz",
-    "GET /aliases": "aliases",
-    "GET /issues": "issues",
-    "/memory": "memory",
-    "/optimizations": "optimizations",
-    "GET /snapshots": "snapshots",
-    "GET /quotas": "quotas",
-    "statvfs": "disk",
-}
-# What a metric rests on besides: an expected name may be an alias.
-ALSO_RESTS_ON = {"qdrantx_collection_expected_present": frozenset({"aliases"})}
 # Told of collections that do not exist too: these alerts are about just that.
 OF_MISSING_COLLECTIONS = (
     "qdrantx_collection_expected_present",
@@ -40,12 +24,6 @@ COLLECTIONS_BLOCK = "collections"
 OWN_PRODUCER = ProducerKey("", "", "alerting")
 # Sources that are polled from every peer: each must have been heard before silence says anything.
 OF_EVERY_PEER = frozenset({"telemetry", "segments", "cluster", "healthz"})
-
-
-def sources_of(spec: MetricSpec) -> frozenset[str]:
-    """Return the names of the sources that a metric rests on; none where no poll brings it."""
-    asked = frozenset(source for words, source in ASKED_BY.items() if words in spec.source)
-    return asked | ALSO_RESTS_ON.get(spec.name, frozenset())
 
 
 class Absence:
@@ -72,6 +50,7 @@ class Absence:
         spec = selector.spec
         may_be_missing = spec.name.startswith(OF_MISSING_COLLECTIONS)
         gone = reason_gone(labels, self._presence, may_be_missing=may_be_missing)
+        gone = gone or reason_not_measured(spec, labels, self._presence.get(labels.get(CLUSTER_LABEL, "")))
         if gone:
             return gone
         stands = (
@@ -105,7 +84,7 @@ class Absence:
             return False
         is_peers_own = "peer" in spec.labels and "collection" not in spec.labels
         peers = [labels["peer"]] if is_peers_own and "peer" in labels else sorted(there.peers)
-        wanted = sources_of(spec) | {ANCHOR_SOURCE}
+        wanted = (sources_of(spec) - sources_off(there, labels.get("peer"))) | {ANCHOR_SOURCE}
         return all(self._answered(cluster, peer, wanted) for peer in peers) and self._any_answered(
             cluster, peers, wanted
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from exporter.config.probes import ProbesSettings
 from exporter.model import CLUSTER_LABEL
 
 THE_CLUSTER_IS_GONE = "the cluster is not watched any more"
@@ -15,10 +16,13 @@ THE_SERIES_IS_GONE = "the series is gone"
 
 @dataclass(frozen=True, slots=True)
 class ClusterPresence:
-    """Who and what there is in one cluster."""
+    """Who and what there is in one cluster, and what of it is measured by its configuration."""
 
     peers: frozenset[str]  # label values of the watched ones
     collections: frozenset[str] | None  # names that the cluster lists; None: not known now
+    probes: ProbesSettings | None = None  # None: nothing is said of them
+    disabled_sources: frozenset[str] = frozenset()
+    mounted: frozenset[str] = frozenset()  # the peers whose disk is looked at on this host
 
 
 def reason_gone(

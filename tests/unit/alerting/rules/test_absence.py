@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.alerting.rules.absence import COLLECTIONS_BLOCK, OF_EVERY_PEER, sources_of
+from exporter.alerting.rules.absence import COLLECTIONS_BLOCK, OF_EVERY_PEER
+from exporter.alerting.rules.configured import sources_of
 from exporter.alerting.rules.meaning import IN_FORCE
 from exporter.catalogue import SOURCES, SPECS
 from exporter.model import OURS, PROBED, MetricSpec
