@@ -8,7 +8,8 @@ from dataclasses import replace
 from uuid import uuid4
 
 from exporter.alerting.identity import fingerprint, group_key
-from exporter.alerting.receivers.contract import Asserter, Receiver, Sending
+from exporter.alerting.receivers.alertmanager import Alertmanager
+from exporter.alerting.receivers.contract import Receiver, Sending
 from exporter.alerting.receivers.made import make
 from exporter.alerting.words import (
     ALERTNAME,
@@ -31,7 +32,7 @@ from exporter.model import CLUSTER_LABEL
 EXIT_GOOD = 0
 EXIT_FAILED = 1
 
-DRILL = "Drill"
+DRILL_RULE = "Drill"
 SUMMARY = "Drill: nothing is wrong, this only shows that alerts arrive here"
 
 Say = Callable[[str], None]
@@ -44,8 +45,7 @@ async def drill(
 
     Raises ConfigError where no receiver has this name.
     """
-    chosen = _chosen(settings, name)
-    receiver = make(chosen)
+    receiver = make(_chosen(settings, name))
     alert = _alert(settings, severity, clock.now())
     external_url = settings.web.external_url or ""
     try:
@@ -67,7 +67,7 @@ async def drill(
         say(f"{name}: the drill ends: {in_words(ended)}")
     finally:
         await receiver.close()
-    if chosen.alertmanager is not None and not hold_seconds:
+    if isinstance(receiver, Alertmanager) and not hold_seconds:
         say("Alertmanager tells nobody of what ends within its group_wait; give --hold 1m for that")
     both = (began.outcome, ended.outcome)
     return EXIT_GOOD if both == (Outcome.DELIVERED, Outcome.DELIVERED) else EXIT_FAILED
@@ -96,14 +96,14 @@ def _chosen(settings: Settings, name: str) -> ReceiverSettings:
 
 def _alert(settings: Settings, severity: str, now: float) -> Alert:
     labels = (
-        (ALERTNAME, DRILL),
+        (ALERTNAME, DRILL_RULE),
         ("drill", "true"),
         (CLUSTER_LABEL, settings.clusters[0].name),
         (SEVERITY, severity),
     )
     return Alert(
         fingerprint=fingerprint(labels),
-        rule=DRILL,
+        rule=DRILL_RULE,
         labels=labels,
         state=AlertState.FIRING,
         active_since=now,
@@ -114,9 +114,9 @@ def _alert(settings: Settings, severity: str, now: float) -> Alert:
     )
 
 
-async def _tell(receiver: Receiver | Asserter, alert: Alert, now: float, external_url: str) -> Delivery:
+async def _tell(receiver: Receiver | Alertmanager, alert: Alert, now: float, external_url: str) -> Delivery:
     sending = Sending(now=now, external_url=external_url, idempotency_key=str(uuid4()))
-    if hasattr(receiver, "tell"):  # an Asserter
+    if isinstance(receiver, Alertmanager):
         return await receiver.tell([alert], sending)
     return await receiver.deliver(_notification(receiver, alert, now), sending)
 

@@ -1,6 +1,7 @@
 """What must hold between receivers, routes and mute times.
 
-As in `checks.py`, on the tree as written, before the models; what has the wrong type is skipped.
+As in `checks.py`, on the tree as written, before the models; what has the wrong type is skipped. Only
+the addresses of receivers are compared after the models: they may stand in files.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 from exporter.config.addresses import is_loopback
 from exporter.config.alerting import AlertingSettings, ReceiverSettings, RouteSettings
 from exporter.config.problems import KeyPath
+from exporter.config.receiver_address import Address, address_of
 from exporter.config.secret import Secret
 
 Finding = tuple[KeyPath, str]
@@ -107,6 +109,21 @@ def _unknown(what: str, name: str, known: list[str]) -> str:
     if near := get_close_matches(name, known, n=1):
         return f"there is no such {what}; did you mean {near[0]}?"
     return f"there is no such {what}; " + (f"known here: {', '.join(known)}" if known else "none is written")
+
+
+def repeated_addresses(alerting: AlertingSettings) -> Iterator[Finding]:
+    """Yield the receivers whose messages end up where those of one above them do.
+
+    Each would begin and end the incidents of the other there: both have the same keys.
+    """
+    first: dict[Address, str] = {}
+    for index, receiver in enumerate(alerting.receivers):
+        name = first.setdefault(address_of(receiver), receiver.name)
+        if name != receiver.name:
+            yield (
+                (*ALERTING, "receivers", index),
+                f"{receiver.name} and {name} are one place; write it once, and name it in every route to it",
+            )
 
 
 def warnings_of_alerting(alerting: AlertingSettings) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from exporter.config.alerting_checks import repeated_addresses
 from exporter.config.checks import problems_between
 from exporter.config.document import Document, read_document
 from exporter.config.flags import CONFIG_FILE
@@ -63,6 +64,8 @@ def _validated(tree: dict[str, Any], problems: ProblemList, written: Written) ->
             problems.add_consequence(path, message)
     for path, message in problems_between(tree):
         problems.add(path, message)
+    for path, message in repeated_addresses(settings.alerting) if settings is not None else ():
+        problems.add_consequence(path, message)
     told = (*problems.told(), *_problems_of_web_file(tree, written))
     if settings is None or told:
         raise ConfigError(told)

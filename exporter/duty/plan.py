@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from exporter.alerting.mute_times import mute_time
+from exporter.alerting.receivers.alertmanager import Alertmanager
 from exporter.alerting.receivers.contract import Asserter, Receiver
 from exporter.alerting.receivers.made import make
 from exporter.alerting.routing import RoutingTree
@@ -64,14 +65,12 @@ def plan(settings: Settings, running: Plan | None = None) -> Plan:
     documents: dict[str, bytes] = {}
     for one in alerting.receivers:
         made = make(one)
-        document = documents[made.id] = kept(one)
-        before = _running(running, made.id)
-        if before is not None and running is not None and running.kept[made.id] == document:
-            made = before
-        if one.alertmanager is not None:
-            asserters[made.id] = made  # type: ignore[assignment]  # `make` says which is which
+        id, documents[made.id] = made.id, kept(one)
+        same = running if running is not None and running.kept.get(id) == documents[id] else None
+        if isinstance(made, Alertmanager):
+            asserters[id] = made if same is None else same.asserters[id]
         else:
-            receivers[made.id] = made  # type: ignore[assignment]
+            receivers[id] = made if same is None else same.receivers[id]
     return Plan(
         settings=settings,
         rules=rules,
@@ -90,19 +89,14 @@ def owed(documents: Mapping[str, bytes]) -> dict[str, Receiver]:
     receivers: dict[str, Receiver] = {}
     for id, document in documents.items():
         settings = from_kept(document)
-        if settings is None or settings.alertmanager is not None:
+        if settings is None:
             continue
         try:
             made = make(settings)
         except ConfigError as error:  # its package was taken away
             log.error("receiver.lost", receiver=settings.name, error=str(error))
             continue
-        if made.id == id:
-            receivers[id] = made  # type: ignore[assignment]  # no Alertmanager, as asked above
+        # Alertmanager forgets by itself what nobody tells it again.
+        if made.id == id and not isinstance(made, Alertmanager):
+            receivers[id] = made
     return receivers
-
-
-def _running(running: Plan | None, id: str) -> Receiver | Asserter | None:
-    if running is None:
-        return None
-    return running.receivers.get(id) or running.asserters.get(id)

@@ -139,6 +139,17 @@ def test_a_rule_renamed_while_stopped_does_the_same() -> None:
     assert line.run(15) == ["660 ops resolve PeerDown/critical +0 -1"]
 
 
+def test_a_receiver_renamed_while_firing_hears_nothing_new_and_one_end() -> None:
+    """Its address is the same, and so is its id."""
+    line = firing(Timeline(DOWN))
+    line.receivers = (replace(OPS, name="team"),)
+    line.reload()
+    assert line.run(600) == []
+    line.set("PeerDown", False, peer="a")
+
+    assert line.run(15) == ["1200 ops resolve PeerDown/critical +0 -1"]
+
+
 def test_a_rule_removed_while_its_alert_is_pending_leaves_nothing() -> None:
     """Nobody heard of it, and no history tells of it."""
     line = Timeline(DOWN)

@@ -146,6 +146,29 @@ async def test_a_receiver_that_a_reload_takes_away_is_told_the_end_first(ground:
         assert resolved["kind"] == "resolve"
 
 
+async def test_a_receiver_that_a_reload_renames_hears_nothing_new_and_one_end(ground: Ground) -> None:
+    """An end and a beginning of one key in two queues could close an incident that goes on."""
+    async with ground.daemon as daemon:
+        await ground.cluster.play(PEER_2_DEAD_FOR_9S)
+        await ground.until_heard("trigger")
+        ground.configure(
+            receivers=[{"name": "bot", "webhook": {"url": ground.receiver.url}}],
+            route={"receiver": "bot", "group_interval": "1s"},
+        )
+
+        assert (await daemon.reload()).status == 200
+        await daemon.until(
+            lambda page: page.get('qdrantx_receiver_up{receiver="bot"}'), what="the new name is on the page"
+        )
+        await ground.cluster.play(HEALTHY)
+        await ground.until_heard("trigger", "resolve")
+
+        ended = ground.receiver.taken[-1].json["qdrantx"]
+        assert [one["endReason"] for one in ended["alerts"].values()] == ["recovered"]
+        assert ended["episode"] == 1
+        assert 'receiver="hook"' not in await daemon.text("/metrics")
+
+
 async def test_a_cluster_that_a_reload_starts_anew_neither_ends_nor_repeats_an_alert(ground: Ground) -> None:
     """Its settings changed, so it is stopped and begins to learn again: nothing of it is gone."""
     async with ground.daemon as daemon:

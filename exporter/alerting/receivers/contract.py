@@ -29,7 +29,7 @@ class Receiver(Protocol):
 
     @property
     def id(self) -> str:
-        """Its name, and a hash of its type and credentials: another key is another receiver."""
+        """Its kind, and a hash of where its messages end up: another key is another receiver."""
         ...
 
     @property

@@ -186,6 +186,10 @@ BAD = [
        before=PEERS + "alerting: {receivers: [{name: 'a b', slack: {url: 'https://a'}}]}"),
     of("", "receivers.1.name: another receiver has this name already; write another",
        before=PEERS + "alerting: {receivers: [{name: a, slack: {url: 'https://a'}}, {name: a, slack: {url: 'https://b'}}], route: {receiver: a}}"),
+    of("", "receivers.1: b and a are one place; write it once, and name it in every route to it",
+       before=PEERS + "alerting: {receivers: [{name: a, slack: {url: 'https://s3cret'}}, {name: b, slack: {url: 'https://s3cret', deadline: 5s}}], route: {receiver: a}}"),
+    of("", "receivers.1.name: another receiver has this name already; write another",
+       before=PEERS + "alerting: {receivers: [{name: a, slack: {url: 'https://a'}}, {name: a, slack: {url: 'https://a'}}], route: {receiver: a}}"),
     of("", "receivers.0.slak: there is no such key; did you mean slack?",
        before=PEERS + "alerting: {receivers: [{name: a, slak: {url: 'https://a'}}]}"),
     of("", "route: there are several receivers; write route: {receiver: NAME} to say who is told", before=TWO),
@@ -292,6 +296,23 @@ def test_a_bad_receiver_is_explained_and_its_secrets_stay_secret(
 
     assert f"config.yaml:2: alerting.receivers.0.{expected}" in problems
     assert not any("s3cret" in problem for problem in problems)
+
+
+def test_a_key_that_two_receivers_read_from_two_files_is_one_place(tmp_path: Path) -> None:
+    """Each would end the other's incidents there."""
+    for name in ("old", "new"):
+        (tmp_path / name).write_text("0123456789abcdef0123456789abcdef\n")
+    receivers = (
+        "{name: a, pagerduty: {routing_key: {file: old}}}, {name: b, pagerduty: {routing_key: {file: new}}}"
+    )
+
+    problems = problems_of(
+        tmp_path, PEERS + f"alerting: {{receivers: [{receivers}], route: {{receiver: a}}}}"
+    )
+
+    assert problems == [
+        "config.yaml:2: alerting.receivers.1: b and a are one place; write it once, and name it in every route to it"
+    ]
 
 
 def test_what_works_and_should_not_stay_so_is_a_warning(tmp_path: Path) -> None:
