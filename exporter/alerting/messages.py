@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from exporter.alerting.receivers.contract import Sending
-from exporter.alerting.spoken import clipped, duration, lines, moment, one_line, quantity
+from exporter.alerting.rules.shipped import is_address
+from exporter.alerting.spoken import clipped, duration, lines, moment, one_line, value_with_limit
 from exporter.alerting.words import (
     ALERTNAME,
     SEVERITY,
@@ -138,7 +139,9 @@ def place(labels: LabelPairs) -> str:
 
 
 def runbook_url(alert: Alert, external_url: str) -> str:
-    """Return where this daemon shows the alert's runbook; "" where either is not known."""
+    """Return where the alert's runbook is, somebody's own page or shown by us; "" where that is not known."""
+    if is_address(alert.runbook):
+        return alert.runbook
     return f"{external_url}/runbooks/{alert.runbook}" if external_url and alert.runbook else ""
 
 
@@ -226,7 +229,7 @@ def _line(alert: Alert, sending: Sending) -> Line:
         fingerprint=alert.fingerprint,
         summary=_summary(alert),
         where=place(alert.labels),
-        value=_value(alert),
+        value=value_with_limit(alert.value, alert.limit, alert.unit),
         since=_since(alert, sending.now),
         marks=_marks(alert),
         changes=tuple(one_line(change) for change in alert.changes),
@@ -241,13 +244,6 @@ def _line(alert: Alert, sending: Sending) -> Line:
 def _summary(alert: Alert) -> str:
     summary = one_line(dict(alert.annotations).get("summary", ""))
     return summary or f"{one_line(alert.rule)}: {place(alert.labels)}"
-
-
-def _value(alert: Alert) -> str:
-    if alert.value is None:
-        return ""
-    value = quantity(alert.value, alert.unit)
-    return value if alert.limit is None else f"{value}, limit {quantity(alert.limit, alert.unit)}"
 
 
 def _since(alert: Alert, now: float) -> str:

@@ -17,7 +17,14 @@ from exporter.model import MetricSpec
 ALERTNAME = "alertname"
 SEVERITY = "severity"
 
+SEVERITIES = ("critical", "error", "warning", "info")  # the worst first
+
 LabelPairs = tuple[tuple[str, str], ...]  # sorted by name, each name once
+
+
+def severity_rank(severity: str) -> int:
+    """Return 0 for the worst severity; what is none comes last."""
+    return SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES)
 
 
 # --- rules ---------------------------------------------------------------------------------------
@@ -178,7 +185,7 @@ class Rule:
     on_missing: OnMissing = OnMissing.HOLD
     labels: LabelPairs = ()
     annotations: tuple[tuple[str, str], ...] = ()  # name and template; see rules/template.py
-    runbook: str = ""  # file name in alerts/runbooks without .md
+    runbook: str = ""  # file name in alerts/runbooks without .md, or an http(s) URL
     source: str = ""  # "file:line", for people
 
 
@@ -353,6 +360,7 @@ class Delivery:
     reason: str = ""
     status: int | None = None
     retry_after_seconds: float | None = None
+    taken: frozenset[str] = frozenset()  # where the whole state is told: the alerts that somebody took
 
 
 # --- what is known beside the Board ---------------------------------------------------------------

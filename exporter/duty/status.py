@@ -12,16 +12,13 @@ from typing import Any
 
 from exporter.alerting.messages import place
 from exporter.alerting.receivers.wire import rfc3339
-from exporter.alerting.rules.shipped import pack, shipped_runbook
+from exporter.alerting.rules.shipped import shipped_runbook, shipped_runbooks
 from exporter.alerting.spoken import duration
-from exporter.alerting.words import Alert, AlertState, Level, Rule, RuleSight
+from exporter.alerting.words import Alert, AlertState, Level, Rule, RuleSight, severity_rank
 from exporter.duty.rule_words import level_in_words
 from exporter.web.face import LandingAlert
 
-IN_FORCE = (AlertState.FIRING, AlertState.PENDING)
-
-# How bad an alert is, for sorting: the worst first.
-SEVERITIES = ("critical", "error", "warning", "info")
+ACTIVE = (AlertState.FIRING, AlertState.PENDING)
 
 _NAME = re.compile(r"[A-Za-z0-9]{1,100}")
 
@@ -71,9 +68,9 @@ def landing_alerts(alerts: Iterable[Alert], now: float) -> tuple[LandingAlert, .
 def worst_first(alerts: Iterable[Alert]) -> list[Alert]:
     """Return what fires or is pending: firing first, by severity, then the oldest first."""
     return sorted(
-        (alert for alert in alerts if alert.state in IN_FORCE),
+        (alert for alert in alerts if alert.state in ACTIVE),
         key=lambda alert: (
-            IN_FORCE.index(alert.state),
+            ACTIVE.index(alert.state),
             severity_rank(alert.severity),
             alert.active_since,
             alert.labels,
@@ -81,14 +78,9 @@ def worst_first(alerts: Iterable[Alert]) -> list[Alert]:
     )
 
 
-def severity_rank(severity: str) -> int:
-    """Return 0 for the worst severity."""
-    return SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES)
-
-
 def runbook_names() -> tuple[str, ...]:
     """Return the names of all runbooks. Reads a directory."""
-    return tuple(sorted(path.stem for path in (pack() / "runbooks").glob("*.md")))
+    return shipped_runbooks()
 
 
 def runbook_text(name: str) -> str | None:

@@ -57,7 +57,7 @@ class LandingAlert:
     severity: str
     summary: str
     since: str  # how long: "12 min"
-    runbook: str = ""  # its name
+    runbook: str = ""  # its name, or the address of one that is not ours
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,13 +67,19 @@ def _alerts(alerts: tuple[LandingAlert, ...]) -> str:
 
 
 def _alert(alert: LandingAlert) -> str:
-    name, runbook = escape(alert.name), quote(alert.runbook, safe="")
-    what = f'<a href="runbooks/{runbook}">{name}</a>' if runbook else name
+    name = escape(alert.name)
+    what = f'<a href="{_runbook(alert.runbook)}">{name}</a>' if alert.runbook else name
     shade = "down" if alert.severity == "critical" else ""
     return (
         f'<tr><td class="{shade}">{escape(alert.severity)}</td><td>{what}</td>'
         f"<td>{escape(alert.summary)}</td><td>{escape(alert.since)}</td></tr>"
     )
+
+
+def _runbook(runbook: str) -> str:
+    """Return where a runbook is: a page of somebody's own, or ours of that name."""
+    is_address = runbook.startswith(("http://", "https://"))
+    return escape(runbook) if is_address else f"runbooks/{quote(runbook, safe='')}"
 
 
 def _cluster(cluster: LandingCluster) -> str:

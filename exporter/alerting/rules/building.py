@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 
 from exporter.alerting.rules import template
-from exporter.alerting.rules.limits import SEVERITIES, level_problems
+from exporter.alerting.rules.limits import level_problems
 from exporter.alerting.rules.meaning import IN_FORCE, UNIX_TIME, alert_labels
+from exporter.alerting.rules.shipped import is_address
 from exporter.alerting.words import (
     ALERTNAME,
+    SEVERITIES,
     SEVERITY,
     WINDOWED,
     Condition,
@@ -35,6 +37,15 @@ _NOT_IN_RE2 = re.compile(r"\(\?(?:[=!(#>]|<[=!]|P=)|\\[1-9]|[*+?}]\+")
 MOST_NAMES_TOLD = 20  # more would bury what is wrong
 
 
+def label_problem(condition: Condition, name: str) -> str:
+    """Say why a rule cannot have a label of this name; "" where it can."""
+    if name in alert_labels(condition):
+        return "the alert has this label from its series; choose another"
+    if name in condition.selector.spec.labels:
+        return "the metric has this label, which the rule leaves out; choose another"
+    return ""
+
+
 def near(name: str, known: Iterable[str]) -> str:
     """Say which known name was meant, or which there are."""
     names = sorted(known)
@@ -49,8 +60,12 @@ def near(name: str, known: Iterable[str]) -> str:
 class RuleBuilder:
     """Builds the rules of one file; what is wrong goes to the file's problems."""
 
-    def __init__(self, *, specs: Mapping[str, MetricSpec], problems: ProblemList) -> None:
+    def __init__(
+        self, *, specs: Mapping[str, MetricSpec], runbooks: Collection[str], problems: ProblemList
+    ) -> None:
+        """Take the catalogue, the names of the shipped runbooks, and where problems go."""
         self._specs = specs
+        self._runbooks = runbooks
         self._problems = problems
         self._wrong = False
 
@@ -73,7 +88,7 @@ class RuleBuilder:
             on_missing=OnMissing(written.on_missing),
             labels=tuple(sorted(written.labels.items())),
             annotations=tuple(written.annotations.items()),
-            runbook=written.runbook or written.name,
+            runbook=self._runbook(written, path),
             source=source,
         )
         for below, message in level_problems(condition.op, levels):
@@ -239,13 +254,24 @@ class RuleBuilder:
             if level is not None
         )
 
+    def _runbook(self, written: RuleWritten, path: KeyPath) -> str:
+        """Return where the runbook is: a link that leads nowhere is worse at night than none."""
+        wanted = written.runbook
+        if wanted is None:
+            return written.name if written.name in self._runbooks else ""
+        if not is_address(wanted) and wanted not in self._runbooks:
+            self._note(
+                (*path, "runbook"),
+                f"no such runbook is shipped ({near(wanted, self._runbooks)});"
+                " name one that is, or write the http(s) URL of yours",
+            )
+        return wanted
+
     def _check_names(self, rule: Rule, labels: tuple[str, ...], path: KeyPath) -> None:
         own = dict(rule.labels)
         for name in own:
-            if name in labels:
-                self._note(
-                    (*path, "labels", name), "the alert has this label from its series; choose another"
-                )
+            if problem := label_problem(rule.condition, name):
+                self._note((*path, "labels", name), problem)
         if "summary" not in dict(rule.annotations):
             self._note((*path, "annotations"), "has no summary; write what is wrong in one line")
         known = (*labels, ALERTNAME, SEVERITY, *own)

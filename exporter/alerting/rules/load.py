@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from exporter.alerting.inhibition import NEVER_INHIBITED, Pair
-from exporter.alerting.rules.building import RuleBuilder, near
+from exporter.alerting.rules.building import RuleBuilder, label_problem, near
 from exporter.alerting.rules.limits import level_problems
 from exporter.alerting.rules.meaning import alert_labels
+from exporter.alerting.rules.shipped import shipped_runbooks
 from exporter.alerting.words import ALERTNAME, SEVERITY, Rule
 from exporter.config.alerting import InhibitSettings, RuleOverride
 from exporter.config.document import Document, read_document
@@ -66,6 +67,7 @@ class _Loading:
 
     def __init__(self, specs: Mapping[str, MetricSpec]) -> None:
         self._specs = specs
+        self._runbooks = shipped_runbooks()
         self._rules: dict[str, Rule | None] = {}  # None: it is wrong, and so no reason to call it unknown
         self._off: set[str] = set()
         self.inhibits: list[tuple[InhibitSettings, ProblemList, KeyPath]] = []
@@ -76,7 +78,7 @@ class _Loading:
         """Take in a file of rules."""
         document, written = self._document(file, RulesFile)
         tree: dict[str, Any] = document.tree if isinstance(document.tree, dict) else {}
-        builder = RuleBuilder(specs=self._specs, problems=document.problems)
+        builder = RuleBuilder(specs=self._specs, runbooks=self._runbooks, problems=document.problems)
         seen: dict[str, int] = {}
         rules = tree.get("rules")
         for index, one in enumerate(rules if isinstance(rules, list) else ()):
@@ -191,8 +193,8 @@ def _override_problems(rule: Rule, override: RuleOverride) -> Iterator[tuple[Key
         elif rule.condition.than is not None and (level.threshold, level.clear) != (None, None):
             yield ("levels", severity), f"{rule.name} compares two metrics and has no threshold"
     for name in override.labels:
-        if name in alert_labels(rule.condition):
-            yield ("labels", name), "the alert has this label from its series; choose another"
+        if problem := label_problem(rule.condition, name):
+            yield ("labels", name), problem
 
 
 def _overridden(rule: Rule, override: RuleOverride) -> Rule:

@@ -16,6 +16,7 @@ import yaml
 from exporter.alerting.rules import template
 from exporter.alerting.rules.load import RuleSet
 from exporter.alerting.rules.meaning import alert_labels, is_aggregated, unit_compared
+from exporter.alerting.rules.shipped import is_address
 from exporter.alerting.words import (
     ALERTNAME,
     SEVERITY,
@@ -138,10 +139,17 @@ def _alerts(rule: Rule, *, holds_gaps: bool) -> Iterator[Mapping[str, Any]]:
             alert["keep_firing_for"] = format_duration(hold)
         alert["labels"] = {SEVERITY: level.severity, **dict(rule.labels)}
         alert["annotations"] = {
-            name: text for name, written in rule.annotations if (text := annotation(rule, level, written))
+            name: text
+            for name, written in rule.annotations
+            if (text := annotation(rule, level, written, is_command=name == template.ACTION))
         }
-        alert["annotations"]["runbook"] = f"alerts/runbooks/{rule.runbook}.md"
+        if rule.runbook:
+            alert["annotations"]["runbook"] = _runbook(rule.runbook)
         yield alert
+
+
+def _runbook(runbook: str) -> str:
+    return runbook if is_address(runbook) else f"alerts/runbooks/{runbook}.md"
 
 
 # --- expressions ---------------------------------------------------------------------------------
@@ -240,9 +248,13 @@ def _number(value: float) -> str:
 # --- annotations ---------------------------------------------------------------------------------
 
 
-def annotation(rule: Rule, level: Level, written: str) -> str:
-    """Return an annotation as a template of Prometheus; what it cannot know is left out with its clause."""
+def annotation(rule: Rule, level: Level, written: str, *, is_command: bool = False) -> str:
+    """Return an annotation as a template of Prometheus; what it cannot know is left out with its clause.
+
+    In a command no label can run anything in the shell that it is pasted into.
+    """
     unit = unit_compared(rule.condition)
+    label = _SAFE_LABEL if is_command else "{{{{ $labels.{name} }}}}"
     fields = {
         "value": _humanized("$value", unit),
         "threshold": _limit(rule, level, unit),
@@ -251,7 +263,7 @@ def annotation(rule: Rule, level: Level, written: str) -> str:
         ALERTNAME: rule.name,
         SEVERITY: level.severity,
         **dict(rule.labels),
-        **{name: f"{{{{ $labels.{name} }}}}" for name in alert_labels(rule.condition)},
+        **{name: label.format(name=name) for name in alert_labels(rule.condition)},
     }
     return template.fill(template.without(written, ("since", "changed")), fields, escape=_escaped)
 
@@ -280,6 +292,10 @@ def _limit(rule: Rule, level: Level, unit: str) -> str:
         return "the limit"
     shown = _humanized(". | first | value", unit)
     return f"{{{{ with {query} | query }}}}{shown}{{{{ end }}}}"
+
+
+# Prometheus quotes nothing, so what a shell could take for more than a name becomes an underscore.
+_SAFE_LABEL = '{{{{ reReplaceAll "[^A-Za-z0-9_.:-]" "_" $labels.{name} }}}}'
 
 
 def _escaped(text: str) -> str:

@@ -16,6 +16,16 @@ def shipped_runbook(name: str) -> Path:
     return pack() / "runbooks" / f"{name}.md"
 
 
+def shipped_runbooks() -> tuple[str, ...]:
+    """Return the names of all runbooks. Reads a directory."""
+    return tuple(sorted(path.stem for path in (pack() / "runbooks").glob("*.md")))
+
+
+def is_address(runbook: str) -> bool:
+    """Whether a rule's runbook is a page of somebody's own, and not the name of a shipped one."""
+    return runbook.startswith(("http://", "https://"))
+
+
 def shipped_preset(name: str) -> Path | None:
     """Return the file of a preset; None for "default", which changes nothing."""
     return None if name == "default" else pack() / "presets" / f"{name}.yaml"

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.alerting.messages import DRILL, REPEAT, UNSAVED, message, place, plain
+from exporter.alerting.messages import DRILL, REPEAT, UNSAVED, message, place, plain, runbook_url
 from exporter.alerting.spoken import units
 from exporter.alerting.words import NotificationKind
 from tests.unit.alerting.receivers.cases import (
@@ -112,6 +112,15 @@ def test_without_an_address_of_ours_the_runbook_is_named() -> None:
 
     assert "runbook: DiskUsed" in said
     assert "http" not in said.replace("http://q-0:6333", "")
+
+
+@pytest.mark.parametrize("external_url", ["", "http://monitor:10633"])
+def test_a_runbook_that_is_a_page_of_somebodys_own_is_its_own_link(external_url: str) -> None:
+    """Whether or not we have an address."""
+    own = alert(runbook="https://wiki.example/lag")
+
+    assert runbook_url(own, external_url) == "https://wiki.example/lag"
+    assert runbook_url(alert(runbook=""), external_url) == ""
 
 
 def test_places_go_from_the_whole_to_the_part() -> None:

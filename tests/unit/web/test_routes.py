@@ -164,15 +164,17 @@ async def test_the_landing_page_lists_what_fires_with_its_runbook() -> None:
     alerts = (
         LandingAlert("PeerDown", "critical", "<script>x</script> is down", "12 min", "PeerDown"),
         LandingAlert("Own", "warning", "too many", "3 s"),
+        LandingAlert("Theirs", "warning", "too few", "3 s", 'https://wiki.example/"a"?b&c'),
     )
     async with serving(Daemon(landing=Landing(version="1.2.3", alerts=alerts))) as site:
         answer = await site.ask("GET", "/")
     page = _Read()
     page.feed(answer.body.decode())
 
-    assert "Firing: 2" in page.text
+    assert "Firing: 3" in page.text
     assert "script" not in page.tags
     assert "<script>x</script> is down12 min" in page.text
+    assert 'https://wiki.example/"a"?b&c' in page.links
     assert {"runbooks/PeerDown", "api/v1/alerts", "api/v1/rules", "runbooks"} <= page.links
 
 

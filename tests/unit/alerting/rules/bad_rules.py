@@ -128,6 +128,20 @@ BAD_RULES = (
         "labels.collection: the alert has this label from its series; choose another",
     ),
     (
+        ("by: [qdrant_cluster]", "labels: {collection: x}"),
+        "labels.collection: the metric has this label, which the rule leaves out; choose another",
+    ),
+    (
+        ("runbook: IndexingLagg",),
+        "runbook: no such runbook is shipped (did you mean IndexingLag?); name one that is, or write the"
+        " http(s) URL of yours",
+    ),
+    (
+        ("runbook: ftp://wiki/lag",),
+        "runbook: no such runbook is shipped (none of the 36 known is like it); name one that is, or"
+        " write the http(s) URL of yours",
+    ),
+    (
         ("labels: {severity: x}",),
         "labels.severity: the label severity comes from the rule itself; choose another name",
     ),

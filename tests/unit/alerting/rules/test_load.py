@@ -39,7 +39,7 @@ rules:
     on_missing: resolve
     labels: {team: search}
     annotations: {summary: "{collection}: {value} ({team})"}
-    runbook: SlowIndex
+    runbook: IndexingLag
 """
 
 PLAIN = """\
@@ -100,18 +100,35 @@ def test_everything_that_can_be_written_arrives(tmp_path: Path) -> None:
     assert (rule.when.on, rule.when.op, rule.when.if_unknown) == (("qdrant_cluster",), Operator.EQUAL, True)
     assert rule.levels == (Level("critical", 50, None, 300), Level("warning", 10, 7, 900))
     assert (rule.keep_firing_for_seconds, rule.on_missing) == (60, OnMissing.RESOLVE)
-    assert (rule.labels, rule.runbook) == ((("team", "search"),), "SlowIndex")
+    assert (rule.labels, rule.runbook) == ((("team", "search"),), "IndexingLag")
     assert rule.source == f"{tmp_path}/rules.yaml:2"
 
 
 def test_a_rule_needs_little(tmp_path: Path) -> None:
-    """The rest has defaults; the runbook is called as the rule."""
+    """The rest has defaults; no runbook of that name is shipped, and a link to it would be dead."""
     [rule] = rules_of(tmp_path, one_rule(), SPECS).rules
 
     assert (rule.condition.selector.reduce, rule.on_missing, rule.runbook) == (
-        Reduce.LAST, OnMissing.HOLD, "Lagging",
+        Reduce.LAST, OnMissing.HOLD, "",
     )  # fmt: skip
     assert rule.levels == (Level("warning", 10),)
+
+
+@pytest.mark.parametrize(
+    ("lines", "runbook"),
+    [
+        (("name: DiskUsed",), "DiskUsed"),
+        (("name: DiskUsed", "runbook: DiskFullSoon"), "DiskFullSoon"),
+        (("runbook: https://wiki.example/lag#steps",), "https://wiki.example/lag#steps"),
+    ],
+)
+def test_a_runbook_is_a_shipped_one_or_a_page_of_ones_own(
+    tmp_path: Path, lines: tuple[str, ...], runbook: str
+) -> None:
+    """One of the rule's own name needs no word."""
+    [rule] = rules_of(tmp_path, one_rule(*lines), SPECS).rules
+
+    assert rule.runbook == runbook
 
 
 def test_a_later_files_rule_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
@@ -232,6 +249,18 @@ def test_overrides_are_checked_where_they_are_written(tmp_path: Path) -> None:
         "alerting.rules.Lagging.levels.warning.clear: an alert on > ends below its threshold:"
         " write 5 or less",
     ]
+
+
+@pytest.mark.parametrize("name", ["qdrant_cluster", "collection"])
+def test_an_override_takes_no_name_of_the_metrics_own_labels(tmp_path: Path, name: str) -> None:
+    """One that the rule leaves out neither: it would be read as the series' own."""
+    overrides = {"Lagging": RuleOverride(labels={name: "x"})}
+    text = one_rule("by: [qdrant_cluster]")
+
+    [told] = problems_of(tmp_path, text, overrides=overrides)
+
+    assert told.startswith(f"alerting.rules.Lagging.labels.{name}: ")
+    assert told.endswith("choose another")
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,53 @@ def test_annotations_become_templates_of_prometheus(
     """What Prometheus cannot know is left out with its clause."""
     [alert] = alerts_of(loaded(tmp_path, lines, summary=summary))
 
-    assert alert["annotations"] == {"summary": expected, "runbook": "alerts/runbooks/Trouble.md"}
+    assert alert["annotations"] == {"summary": expected}
+
+
+@pytest.mark.parametrize(
+    ("runbook", "expected"),
+    [("DiskUsed", "alerts/runbooks/DiskUsed.md"), ("https://wiki.example/lag", "https://wiki.example/lag")],
+)
+def test_an_alert_names_its_runbook(tmp_path: Path, runbook: str, expected: str) -> None:
+    """The shipped one by its file, another by its address; where there is none nothing is said."""
+    [alert] = alerts_of(loaded(tmp_path, f"metric: lag|runbook: {runbook}"))
+
+    assert alert["annotations"]["runbook"] == expected
+
+
+NOTHING_HAPPENS = """\
+rule_files: [{rules}]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series: [{{series: 'lag{{collection="$(id);`x` a-b.c"}}', values: "99"}}]
+    alert_rule_test:
+      - eval_time: 0m
+        alertname: Trouble
+        exp_alerts:
+          - exp_labels: {{severity: warning, collection: "$(id);`x` a-b.c"}}
+            exp_annotations:
+              summary: "$(id);`x` a-b.c"
+              action: "curl $QDRANT_URL/collections/__id___x__a-b.c"
+"""
+
+
+def test_a_command_runs_nothing_that_stands_in_a_label(tmp_path: Path) -> None:
+    """People paste it into a shell; what they read is the name as it is."""
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is not installed")
+    ruleset = loaded(
+        tmp_path, "metric: lag", summary="{collection}', action: 'curl {url}/collections/{collection}"
+    )
+    write_export(ruleset, tmp_path / "out")
+    test = tmp_path / "test.yaml"
+    test.write_text(NOTHING_HAPPENS.format(rules=tmp_path / "out" / "rules.yaml"), encoding="utf-8")
+
+    ran = subprocess.run(
+        ["promtool", "test", "rules", str(test)], capture_output=True, text=True, check=False
+    )
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 def test_two_more_alerts_watch_this_daemon(tmp_path: Path) -> None:
