@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from exporter.alerting.words import SEVERITIES
 from exporter.cli_start import (
     EXIT_BAD_CONFIGURATION,
     EXIT_FAILED,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SEVERITIES = ["critical", "error", "warning", "info"]
 FORMS = ["table", "json"]
 
 alerts = typer.Typer(help="What fires, what is about to, and drills.")
@@ -95,7 +95,7 @@ def drill_receiver(
     from exporter.clock import SystemClock
     from exporter.config.quantities import parse_duration
 
-    one_of("--severity", severity, SEVERITIES)
+    one_of("--severity", severity, [*SEVERITIES])
     try:
         hold_seconds = parse_duration(hold)
     except ValueError as error:

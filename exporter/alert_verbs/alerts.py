@@ -17,7 +17,7 @@ from exporter.alerting import stored
 from exporter.alerting.messages import place
 from exporter.alerting.receivers.wire import rfc3339
 from exporter.alerting.silencing import active, silenced_by
-from exporter.alerting.spoken import duration, moment, quantity
+from exporter.alerting.spoken import duration, moment, value_with_limit
 from exporter.alerting.words import Alert, Ended, Silence
 from exporter.clock import Clock
 from exporter.duty.status import alerts_document, worst_first
@@ -38,7 +38,7 @@ def show_alerts(directory: Path, output: Output, console: Console, *, clock: Clo
     with opened(directory, clock=clock) as store:
         alerts, ended = stored.alerts(store), stored.history(store, limit=history) if history else ()
         held_back = _held_back(alerts, stored.silences(store), clock.now())
-        evaluated_at = store.load().evaluated_at
+        evaluated_at = store.evaluated_at()
     if output is Output.JSON:
         document = alerts_document(alerts, held_back)
         if history:
@@ -72,18 +72,11 @@ def _show_in_force(
             Text(alert.severity, SEVERITY_STYLES.get(alert.severity, "")),
             Text(alert.rule),
             Text(place(alert.labels)),
-            Text(_value(alert)),
+            Text(value_with_limit(alert.value, alert.limit, alert.unit)),
             Text(duration(max(0.0, now - alert.active_since))),
             Text(", ".join(_notes(alert, held_back.get(alert.fingerprint, "")))),
         )
     console.print(table)
-
-
-def _value(alert: Alert) -> str:
-    if alert.value is None:
-        return ""
-    value = quantity(alert.value, alert.unit)
-    return value if alert.limit is None else f"{value} (limit {quantity(alert.limit, alert.unit)})"
 
 
 def _notes(alert: Alert, held_back: str) -> list[str]:

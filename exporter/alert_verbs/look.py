@@ -15,15 +15,14 @@ from exporter.alerting.messages import place
 from exporter.alerting.rules.evaluate import Evaluator
 from exporter.alerting.rules.meaning import selectors_of, unit_compared
 from exporter.alerting.rules.presence import ClusterPresence
-from exporter.alerting.spoken import quantity
-from exporter.alerting.words import WINDOWED, Finding, Rule, RuleSight
+from exporter.alerting.spoken import value_with_limit
+from exporter.alerting.words import WINDOWED, Finding, Rule, RuleSight, severity_rank
 from exporter.board import Board
 from exporter.clock import SystemClock
 from exporter.config.quantities import format_duration
 from exporter.config.settings import Settings
 from exporter.duty.rules_in_force import rules_in_force
 from exporter.duty.sight import sights
-from exporter.duty.status import severity_rank
 from exporter.model import PROBED
 from exporter.observe.watch import ClusterWatch
 from exporter.one_look import one_look
@@ -84,7 +83,7 @@ def _show(true: Sequence[Finding], unseen: Mapping[str, str], console: Console) 
                 Text(severity, SEVERITY_STYLES.get(severity, "")),
                 Text(finding.rule.name),
                 Text(place(finding.labels)),
-                Text(_value(finding)),
+                Text(value_with_limit(finding.value, finding.limit, _unit(finding))),
                 Text(format_duration(finding.level.for_seconds)),
             )
         console.print(table)
@@ -97,12 +96,8 @@ def _show(true: Sequence[Finding], unseen: Mapping[str, str], console: Console) 
         console.print(rest)
 
 
-def _value(finding: Finding) -> str:
-    if finding.value is None:
-        return ""
-    unit = unit_compared(finding.rule.condition)
-    value = quantity(finding.value, unit)
-    return value if finding.limit is None else f"{value} (limit {quantity(finding.limit, unit)})"
+def _unit(finding: Finding) -> str:
+    return finding.unit or unit_compared(finding.rule.condition)  # another metric's, where `or` decides
 
 
 def _document(true: Sequence[Finding], unseen: Mapping[str, str]) -> dict[str, Any]:

@@ -28,6 +28,13 @@ def quantity(value: float, unit: str) -> str:
     return number(value) if unit in _NO_WORD else f"{number(value)} {unit}"
 
 
+def value_with_limit(value: float | None, limit: float | None, unit: str) -> str:
+    """Return a value beside its limit: "12,345 points, limit 10,000 points"; "" where there is no value."""
+    if value is None:
+        return ""
+    return quantity(value, unit) + ("" if limit is None else f", limit {quantity(limit, unit)}")
+
+
 def number(value: float) -> str:
     """Return a number with thousands separated; a fraction to four digits that count, at most four places."""
     if not math.isfinite(value):

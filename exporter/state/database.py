@@ -235,21 +235,30 @@ def _prepare(connection: sqlite3.Connection, directory: Path) -> None:
     verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if verdict != "ok":
         raise _damaged(directory, verdict)
+    if _schema_version(connection) == len(MIGRATIONS):
+        return  # almost always; a verb that only reads must not wait for what the daemon writes
     with _committed(connection):
-        connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL) STRICT")
-        row = connection.execute("SELECT version FROM schema_version").fetchone()
-        version = int(row[0]) if row is not None else 0
+        version = _schema_version(connection)
         if version > len(MIGRATIONS):
             raise StateError(
                 f"{directory / DATABASE_NAME} was written by a newer qdrant-exporter (schema {version}, "
                 f"this one knows {len(MIGRATIONS)}): run that version, or give this one another --state.dir"
             )
+        connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL) STRICT")
         for migration in MIGRATIONS[version:]:
             for statement in migration:
                 connection.execute(statement)
         if version < len(MIGRATIONS):
             connection.execute("DELETE FROM schema_version")
             connection.execute("INSERT INTO schema_version VALUES (?)", (len(MIGRATIONS),))
+
+
+def _schema_version(connection: sqlite3.Connection) -> int:
+    """Return how many migrations the file has seen; 0 where it is new."""
+    if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'schema_version'").fetchone() is None:
+        return 0
+    row = connection.execute("SELECT version FROM schema_version").fetchone()
+    return int(row[0]) if row is not None else 0
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:

@@ -13,14 +13,13 @@ from exporter.alerting.receivers.contract import Sending
 from exporter.alerting.receivers.posting import Poster
 from exporter.alerting.receivers.wire import began_at, rfc3339
 from exporter.alerting.spoken import clipped, one_line
-from exporter.alerting.words import Alert, Delivery, Notification, NotificationKind, Outcome
+from exporter.alerting.words import SEVERITIES, Alert, Delivery, Notification, NotificationKind, Outcome
 from exporter.config.alerting import PagerDutySettings
 from exporter.model import CLUSTER_LABEL
 
 # Limits of https://developer.pagerduty.com/docs/send-alert-event
 SUMMARY_CHARACTERS = 1_024
 EVENT_BYTES = 512_000  # documented: 512 KB
-SEVERITIES = frozenset({"critical", "error", "warning", "info"})
 SEVERITY_OF_OTHERS = "error"  # a level of the user's own making: it pages, and cries no wolf
 
 # No limit is documented for these. A line of a rule's action may be long; a name has 255 bytes.

@@ -22,7 +22,7 @@ SECTION_CHARACTERS = 3_000
 BLOCKS_CHARACTERS = 10_000
 TEXT_CHARACTERS = 4_000  # what Slack advises for `text`; it cuts at 40,000
 
-ALERT_CHARACTERS = 2_900  # in one section
+ALERT_CHARACTERS = SECTION_CHARACTERS - 100  # a margin: whether it counts an escape as one is not documented
 FRAME_CHARACTERS = 2_000  # of the budget, for headline, notes and foot
 LINK_CHARACTERS = 500  # a longer address leaves too little room for the rest
 _MAY_GO = frozenset({"changed", "note"})

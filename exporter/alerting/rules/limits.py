@@ -9,8 +9,6 @@ from exporter.alerting.words import Level, Operator
 from exporter.config.problems import KeyPath
 from exporter.config.quantities import format_duration
 
-SEVERITIES = ("critical", "error", "warning", "info")  # the worst first
-
 _UPWARD = (Operator.GREATER, Operator.AT_LEAST)
 _DOWNWARD = (Operator.LESS, Operator.AT_MOST)
 

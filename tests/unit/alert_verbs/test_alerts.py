@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from exporter.alert_verbs import silences
 from exporter.alert_verbs.alerts import Output, show_alerts
 from exporter.alerting.words import AlertState
 from exporter.errors import StateError
-from exporter.state import StateLock
+from exporter.state import DATABASE_NAME, StateLock
 from tests.kit.clock import ManualClock
 from tests.unit.alert_verbs.stored_alerts import alert, ended, store
 
@@ -39,7 +41,7 @@ def test_firing_alerts_stand_before_pending_ones_and_ended_ones_are_left_out(tmp
     rows = [line.split("│") for line in shown(tmp_path).splitlines() if "PeerDown" in line]
 
     assert [[cell.strip() for cell in row[1:-1]] for row in rows] == [
-        ["firing", "critical", "PeerDown", "cluster prod, peer a", "0 (limit 0)", "12 min",
+        ["firing", "critical", "PeerDown", "cluster prod, peer a", "0, limit 0", "12 min",
          "flapping, cannot be decided now"],
         ["pending", "critical", "PeerDown", "cluster prod, peer b", "", "12 min", ""],
     ]  # fmt: skip
@@ -100,6 +102,18 @@ def test_as_json_it_is_what_the_api_shows_and_the_history(tmp_path: Path) -> Non
     assert document["status"] == "success"
     assert [one["labels"]["peer"] for one in document["data"]["alerts"]] == ["a"]
     assert [one["reason"] for one in document["data"]["history"]] == ["recovered"]
+
+
+def test_a_daemon_that_writes_at_that_moment_is_not_waited_for(tmp_path: Path) -> None:
+    """Nobody looks at alerts as often as in an incident, when much is written."""
+    store(tmp_path, clock=CLOCK, alerts=[alert("a", NOW)])
+    with closing(sqlite3.connect(tmp_path / DATABASE_NAME)) as writing:
+        writing.execute("BEGIN IMMEDIATE")
+
+        text = shown(tmp_path)
+
+    assert "peer a" in text
+    assert "rules were last evaluated: 2027-01-15 08:00:00 UTC" in text
 
 
 def test_a_directory_without_a_daemons_state_is_refused_and_left_alone(tmp_path: Path) -> None:

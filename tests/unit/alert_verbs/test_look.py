@@ -49,7 +49,7 @@ async def test_what_is_true_is_shown_with_its_value_the_worst_first() -> None:
     assert rows[0][:2] == ["critical", "CollectionMissing"]
     lag = next(row for row in rows if row[1] == "IndexingLag" and "collection docs" in row[2])
     assert lag[0] == "warning"
-    assert lag[3] == "40,500 points (limit 10,000 points)"
+    assert lag[3] == "40,500 points, limit 10,000 points"
     assert lag[4] == "15m"
     true = {(one["rule"], one["labels"].get("collection")): one for one in json.loads(as_json)["true"]}
     assert true["IndexingLag", "docs"]["value"] == 40_500

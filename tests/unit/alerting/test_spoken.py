@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.alerting.spoken import clipped, duration, lines, moment, number, one_line, quantity, units
+from exporter.alerting.spoken import (
+    clipped,
+    duration,
+    lines,
+    moment,
+    number,
+    one_line,
+    quantity,
+    units,
+    value_with_limit,
+)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +45,13 @@ from exporter.alerting.spoken import clipped, duration, lines, moment, number, o
 def test_a_value_is_said_in_its_unit(value: float, unit: str, said: str) -> None:
     """By the unit that the catalogue gives the metric."""
     assert said == quantity(value, unit)
+
+
+def test_a_value_stands_beside_its_limit_where_there_is_one() -> None:
+    """The same in messages and on the terminal."""
+    assert value_with_limit(12_345, 10_000, "points") == "12,345 points, limit 10,000 points"
+    assert value_with_limit(0.912, None, "ratio 0-1") == "91.2 %"
+    assert value_with_limit(None, 10, "points") == ""
 
 
 @pytest.mark.parametrize(
