@@ -105,9 +105,9 @@ def _thawed(alert: Alert, now: float) -> Alert:
 def _held_by_clear(alert: Alert | None, finding: Finding) -> bool:
     """Whether a value that is no longer beyond the threshold is not on the safe side of `clear` yet.
 
-    A value that is still beyond the threshold was found false for another reason, by `when`.
+    Not where it does not count, by `when`.
     """
-    if alert is None or alert.state is not AlertState.FIRING:
+    if alert is None or alert.state is not AlertState.FIRING or finding.excused:
         return False
     clear, threshold, value = finding.level.clear, finding.level.threshold, finding.value
     if clear is None or threshold is None or value is None:

@@ -201,6 +201,7 @@ class Finding(NamedTuple):
     gone: str = ""  # why the series is gone for good: "the collection is gone", …; verdict is False then
     partial: bool = False  # False by a history that does not cover its window since we started
     unit: str = ""  # of value and limit, as a MetricSpec says it
+    excused: bool = False  # false whatever the value is: `when` does not hold
 
 
 # --- alerts --------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ class Verdict(NamedTuple):
     unit: str = ""
     gone: str = ""  # holds is False then
     partial: bool = False
+    excused: bool = False
 
 
 UNDECIDED = Verdict(None)
@@ -74,8 +75,8 @@ class Judge:
                 if is_known:
                     verdict = self._where_missing(verdict)
                 if is_known or verdict.holds:
-                    holds, value, limit, unit, gone, partial = verdict
-                    yield Finding(self._rule, level, pairs, holds, value, limit, gone, partial, unit)
+                    holds, value, limit, unit, gone, partial, excused = verdict
+                    yield Finding(self._rule, level, pairs, holds, value, limit, gone, partial, unit, excused)
 
     def _labels(self, pairs: LabelPairs) -> Labels:
         """Return the values of an instance's labels; one stored by an older rule may lack some."""
@@ -102,11 +103,15 @@ class Judge:
         verdict = self._main(look, labels, level)
         if self._rule.otherwise is not None and not verdict.holds:
             verdict = _either(verdict, self._other(look, labels, self._rule.otherwise))
-        if self._rule.when is None or verdict.holds is False:
+        # false by its value, it may still be trouble to an alert that ends only beyond `clear`
+        is_over = verdict.holds is False and (level.clear is None or verdict.value is None)
+        if self._rule.when is None or is_over:
             return verdict
         condition = self._when(look, labels, self._rule.when)
         if condition.holds is False:
-            return verdict._replace(holds=False, partial=condition.partial)
+            return verdict._replace(holds=False, partial=condition.partial, excused=not condition.partial)
+        if verdict.holds is False:
+            return verdict
         return verdict if condition.holds else verdict._replace(holds=None)
 
     def _where_missing(self, verdict: Verdict) -> Verdict:

@@ -81,7 +81,7 @@ class Measures:
         if kept is None:
             return {}
         histories = self._view.histories.get(spec, {})
-        idle = of_zeros(how)
+        idle = of_zeros(how) if selector.min_samples == 1 else None
         values = (
             {}
             if idle is None

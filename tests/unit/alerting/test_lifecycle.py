@@ -31,12 +31,14 @@ class Life:
         value: float | None = None,
         gone: str = "",
         partial: bool = False,
+        excused: bool = False,
     ) -> AlertState | None:
         """Find the same so many times; return the state after the last."""
         for _ in range(times):
             finding = Finding(
-                self.rule, self.rule.levels[0], SERIES, verdict, value, 10.0, gone=gone, partial=partial
-            )
+                self.rule, self.rule.levels[0], SERIES, verdict, value, 10.0,
+                gone=gone, partial=partial, excused=excused,
+            )  # fmt: skip
             self.alert = advance(self.alert, finding, self.now)
             self.now += STEP
         return self.state
@@ -204,6 +206,14 @@ def test_clear_stops_keep_firing_for_as_truth_does() -> None:
 def test_a_value_beyond_the_threshold_that_is_no_trouble_ends_despite_clear() -> None:
     """The rule's `when` no longer holds; hysteresis has no say in that."""
     assert firing(clear=7.0).find(False, value=12.0) is RESOLVED
+
+
+def test_a_value_that_does_not_count_ends_though_it_is_not_clear_yet() -> None:
+    """The rule's `when` does not hold any more."""
+    one = firing(clear=7.0)
+    assert one.find(False, value=8.0) is FIRING
+
+    assert one.find(False, value=8.0, excused=True) is RESOLVED
 
 
 def test_clear_of_a_rule_that_fires_below_is_above() -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from exporter.alerting.rules.evaluate import keep_histories
+from exporter.board import Board
 from exporter.model import ProducerKey
 from tests.kit.judging import CLUSTER, Ground, rules_of
 from tests.unit.alerting.rules.metrics import (
@@ -247,6 +249,25 @@ def test_a_second_condition_that_failed_to_be_polled_leaves_a_known_alert_undeci
     one.post("record:peer", one.reading(LAG, 99, collection="docs"), peer="a")
     one.poll(failing=["telemetry"])
     assert one.finding({"collection": "docs"}).verdict is None
+
+
+@pytest.mark.parametrize(("queue", "excused"), [(0, False), (1, True), (None, False)])
+def test_between_threshold_and_clear_a_second_condition_that_fails_says_so(
+    ground: Make, queue: float | None, excused: bool
+) -> None:
+    """An alert that fires goes on at such a value, unless it does not count."""
+    one = lag_rule(
+        ground,
+        'when: {metric: queue, on: [qdrant_cluster, collection], op: "==", threshold: 0}',
+        levels="warning: {threshold: 10, clear: 5}",
+    )
+    told = () if queue is None else (one.reading(QUEUE, queue, collection="docs"),)
+    one.post("lag", one.reading(LAG, 8, collection="docs"))
+    one.poll(*told, failing=["telemetry"] if queue is None else [])
+
+    found = one.finding({"collection": "docs"})
+
+    assert (found.verdict, found.value, found.excused) == (False, 8, excused)
 
 
 # --- what is not there -----------------------------------------------------------------------------
@@ -536,6 +557,26 @@ def test_fewer_samples_than_asked_for_decide_nothing(ground: Make) -> None:
         one.clock.advance(15)
 
     assert found == [0, 0, 1, 1]
+
+
+def test_a_series_that_was_0_before_anybody_kept_it_has_no_samples_yet(ground: Make) -> None:
+    """A reload asks for its history only now."""
+    one = ground(
+        "metric: lag",
+        "reduce: {fn: max, over: 60s, min_samples: 3}",
+        'op: "<"',
+        levels="warning: {threshold: 10}",
+    )
+    one.board = Board(clock=one.clock)
+    one.post("lag", one.reading(LAG, 0, collection="docs"))
+    keep_histories(one.board, [one.rule])
+    found = []
+    for _ in range(4):
+        found.append(len(one.findings()))
+        one.clock.advance(15)
+        one.post("lag", one.reading(LAG, 0, collection="docs"))
+
+    assert found == [0, 0, 0, 1]
 
 
 @pytest.mark.parametrize(("op", "threshold", "found"), [("==", 0, 1), ("<", 1, 1), (">", 0, 0)])
