@@ -75,12 +75,10 @@ def check(
     config: Annotated[Path, typer.Argument(help="Configuration file (YAML).", show_default=False)],
 ) -> None:
     """Check a configuration file: every problem at once, with line and what to write instead."""
+    from exporter.alert_verbs.rules import checked
     from exporter.config.checks import warnings_of
-    from exporter.config.loader import load
-    from exporter.duty.rules_in_force import rules_in_force
 
-    settings = or_exit(lambda: load(config, {}, os.environ))
-    found = or_exit(lambda: rules_in_force(settings.alerting, file=config))
+    settings, found = or_exit(lambda: checked(config, os.environ))
     for warning in warnings_of(settings):
         typer.echo(f"{config}: warning: {warning}", err=True)
     clusters = ", ".join(cluster.name for cluster in settings.clusters)

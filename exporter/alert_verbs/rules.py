@@ -1,9 +1,9 @@
-"""`rules list`, `rules check` and `rules export`."""
+"""`rules list`, `rules check` and `rules export`, and what `check` looks at."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,17 @@ from rich.table import Table
 from rich.text import Text
 
 from exporter.alert_verbs.alerts import Output
+from exporter.alerting.rules.load import RuleSet
 from exporter.alerting.rules.prometheus import write_export
 from exporter.alerting.words import Rule, RuleSight
 from exporter.config.alerting import AlertingSettings
+from exporter.config.loader import load, load_alerting_alone
 from exporter.config.settings import Settings
 from exporter.duty.rule_words import waits_in_words
 from exporter.duty.rules_in_force import rules_in_force
 from exporter.duty.sight import sights
 from exporter.duty.status import rules_document
+from exporter.errors import ConfigError, Problem
 from exporter.printable import printable
 
 
@@ -54,6 +57,27 @@ def check_files(files: Sequence[Path]) -> list[str]:
         instead = f"; in place of the shipped {', '.join(replaced)}" if replaced else ""
         lines.append(f"{file}: good; rules: {', '.join(names) or 'none'}{instead}")
     return lines
+
+
+def checked(config: Path, environment: Mapping[str, str]) -> tuple[Settings, RuleSet]:
+    """Return what a configuration file says and the rules it puts in force.
+
+    Raises ConfigError with every problem of both.
+    """
+    problems: list[Problem] = []
+    settings, rules = None, None
+    try:
+        settings = load(config, {}, environment)
+    except ConfigError as error:
+        problems += error.problems
+    alerting = load_alerting_alone(config, environment) if settings is None else settings.alerting
+    try:
+        rules = None if alerting is None else rules_in_force(alerting, file=config)
+    except ConfigError as error:
+        problems += error.problems
+    if settings is None or rules is None:
+        raise ConfigError(problems)
+    return settings, rules
 
 
 def export_rules(alerting: AlertingSettings, directory: Path) -> list[str]:

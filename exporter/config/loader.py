@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from exporter.config.alerting import AlertingSettings
 from exporter.config.alerting_checks import repeated_addresses
 from exporter.config.checks import problems_between
 from exporter.config.document import Document, read_document
@@ -48,6 +49,24 @@ def load(file: Path | None, flags: Mapping[str, Any], environment: Mapping[str, 
         raise ConfigError(problems.told())
     Overlay(flags=flags, environment=environment, origins=origins, problems=problems).lay_over(tree)
     return _validated(tree, problems, Written(file.absolute().parent if file else Path.cwd()))
+
+
+def load_alerting_alone(file: Path, environment: Mapping[str, str]) -> AlertingSettings | None:
+    """Return the alerting of a file whose other sections may be wrong; None where it is itself.
+
+    For the rules that it names: what is wrong with them need not wait until the rest is mended.
+    """
+    tree = read_document(file, expand=partial(expand, environment=environment)).tree
+    alerting = tree.get("alerting") if isinstance(tree, dict) else None
+    try:
+        return AlertingSettings.model_validate(
+            {} if alerting is None else alerting,
+            context=Written(file.absolute().parent),
+            by_alias=True,
+            by_name=False,
+        )
+    except ValidationError:
+        return None
 
 
 def _file_given(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Path | None:

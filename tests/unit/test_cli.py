@@ -107,6 +107,21 @@ def test_check_tells_all_problems_of_a_file_at_once_with_line_and_path(tmp_path:
     assert (done.exit_code, done.stdout) == (2, "")
 
 
+def test_check_tells_what_is_wrong_with_rules_beside_the_rest(tmp_path: Path) -> None:
+    """Also where another section keeps the configuration from being used at all."""
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        "clusters:\n  - {peers: [ftp://a]}\nalerting:\n  rules:\n    PeerDwon: {enabled: false}\n",
+        encoding="utf-8",
+    )
+
+    done = invoke("check", str(file))
+
+    places = [line.removeprefix(f"{file}:").split(": ")[:2] for line in done.stderr.splitlines()]
+    assert places == [["2", "clusters.0.peers.0.url"], ["5", "alerting.rules.PeerDwon"]]
+    assert done.exit_code == 2
+
+
 def test_check_of_a_good_file_names_its_clusters_and_warns_of_what_is_doubtful(tmp_path: Path) -> None:
     """A key over plain http works, and should not stay so."""
     file = tmp_path / "config.yaml"
