@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -46,3 +47,14 @@ def test_an_installed_program_reads_the_rules_that_it_carries(wheel: Path) -> No
     place, count = done.stdout.split()
     assert Path(place) == wheel / "exporter" / "pack"
     assert int(count) > 30
+
+
+def test_mute_times_know_time_zones_on_a_machine_that_has_none() -> None:
+    """A container without the system's zone files must not refuse `location: Europe/Berlin`."""
+    code = "from exporter.config.time_windows import time_zone; print(time_zone('Europe/Berlin'))"
+    bare = {**os.environ, "PYTHONTZPATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=bare, check=True, capture_output=True, text=True
+    )
+
+    assert done.stdout == "Europe/Berlin\n"
