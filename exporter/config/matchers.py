@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from exporter.config.expressions import check_expression
+
 LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 WRITE_A_MATCHER = (
     'write a matcher such as severity="critical", collection=~"tmp_.*", peer!="a" or team!~"x|y"'
@@ -45,9 +47,9 @@ def parse_matcher(text: str) -> WrittenMatcher:
     regex = sign in ("=~", "!~")
     if regex:
         try:
-            re.compile(value)
-        except (re.error, OverflowError, RecursionError) as error:
-            raise ValueError(f"behind {sign} stands no regular expression: {error}") from None
+            check_expression(value)
+        except ValueError as error:
+            raise ValueError(f"behind {sign}: {error}") from None
     return WrittenMatcher(name, value, regex, sign in ("!=", "!~"))
 
 

@@ -27,6 +27,7 @@ from exporter.alerting.words import (
     Selector,
     When,
 )
+from exporter.config.expressions import check_expression
 from exporter.config.problems import KeyPath, ProblemList
 from exporter.config.rules_file import MatchWritten, OperandWritten, RuleWritten, SelectorWritten
 from exporter.model import Kind, MetricSpec
@@ -148,9 +149,9 @@ class RuleBuilder:
         pattern = match.regex or match.not_regex or ""
         below = (*path, "regex" if match.regex is not None else "not_regex")
         try:
-            re.compile(pattern)
-        except (re.error, OverflowError, RecursionError) as error:
-            self._note(below, f"this is not a regular expression: {error}")
+            check_expression(pattern)
+        except ValueError as error:
+            self._note(below, str(error))
         if _NOT_IN_RE2.search(pattern):
             self._note(below, "Prometheus has no look-around, back references and possessive repeats")
         return Matcher(name, pattern, regex=True, negative=match.not_regex is not None)

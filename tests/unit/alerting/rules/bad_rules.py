@@ -18,6 +18,11 @@ BAD_RULES = (
         " subpattern at position 0",
     ),
     (
+        ("match: {collection: {not_regex: '(a+)+$'}}",),
+        "match.collection.not_regex: this could take for ever on a long name: repeat nothing that repeats"
+        " itself or has a choice in it, as in (a+)+ or (a|ab)*, and write .* three times at the most",
+    ),
+    (
         ("match: {collection: {regex: '(?!tmp)x'}}",),
         "match.collection.regex: Prometheus has no look-around, back references and possessive repeats",
     ),
