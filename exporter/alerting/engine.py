@@ -13,7 +13,7 @@ from exporter.alerting import lifecycle
 from exporter.alerting.alert_book import AlertBook
 from exporter.alerting.group_book import GroupBook, oldest_first
 from exporter.alerting.grouping import ASSERT_RESOLVED_SECONDS
-from exporter.alerting.holding import UNSEEN_SECONDS, Holding
+from exporter.alerting.holding import MUTED, UNSEEN_SECONDS, Holding
 from exporter.alerting.identity import labels_of, series_of
 from exporter.alerting.lifecycle import KEEP_RESOLVED_SECONDS, as_resolved
 from exporter.alerting.rules.meaning import alert_labels
@@ -34,6 +34,9 @@ from exporter.alerting.words import (
 
 __all__ = ["Describe", "Engine", "ReceiverFacts", "Setup"]
 
+# A clock is kept to the second; one that is further ahead at once was put on, or the machine slept.
+JUMP_SECONDS = 30.0
+
 # Fills in what people read of an alert that begins to fire or is about to be told.
 Describe = Callable[[Alert, Rule, Level, Finding], Alert]
 
@@ -43,6 +46,7 @@ class Engine:
 
     def __init__(self, *, setup: Setup) -> None:
         self._now = 0.0
+        self._stepped: tuple[float, float] | None = None  # the last step, on both clocks
         self._book = AlertBook()
         self._findings: dict[str, Finding] = {}  # the last of each alert that fires, to describe it
         self._old: Timers[str] = Timers()  # resolved alerts, when they may be forgotten
@@ -84,9 +88,20 @@ class Engine:
         self._holding.hold_unseen(filter(self._book.fires, unseen), until=until)
 
     def step(
-        self, findings: Sequence[Finding], now: float, *, silences: Sequence[Silence], describe: Describe
+        self,
+        findings: Sequence[Finding],
+        now: float,
+        *,
+        silences: Sequence[Silence],
+        describe: Describe,
+        monotonic_seconds: float | None = None,
     ) -> Changes:
-        """Take in what an evaluation found, and the time. A rule without findings stays as it is."""
+        """Take in what an evaluation found, and the time. A rule without findings stays as it is.
+
+        `monotonic_seconds`: the same moment on the clock that nobody sets. By it a clock that was put
+        on is told from time that passed; None: it is not looked at.
+        """
+        self._notice_jump(now, monotonic_seconds)
         if now < self._now:  # the clock was set back: no time that was noted means anything
             self._groups.decide_all_again()
         self._now = now
@@ -125,9 +140,9 @@ class Engine:
         return self._groups.groups()
 
     def held_back(self) -> dict[str, str]:
-        """Return why firing alerts are told to nobody anew, by fingerprint; mute times are not in it."""
+        """Return why firing alerts are told to nobody anew, by fingerprint, as of the last step."""
         firing = (alert.fingerprint for alert in self._book.firing())
-        reasons = ((fingerprint, self._holding.reason(fingerprint)) for fingerprint in firing)
+        reasons = ((fingerprint, self._held_back(fingerprint)) for fingerprint in firing)
         return {fingerprint: reason for fingerprint, reason in reasons if reason}
 
     def asserted(self, receiver_id: str, now: float, describe: Describe | None = None) -> list[Alert]:
@@ -138,6 +153,27 @@ class Engine:
         alerts = (self._book.get(fingerprint) for fingerprint in self._groups.heard_by(receiver_id))
         told = (self._asserted(alert, now, describe) for alert in alerts if alert is not None)
         return sorted((alert for alert in told if alert is not None), key=oldest_first)
+
+    def _held_back(self, fingerprint: str) -> str:
+        reason = self._holding.reason(fingerprint)
+        return reason or (MUTED if self._groups.is_muted(fingerprint) else "")
+
+    def _notice_jump(self, now: float, monotonic_seconds: float | None) -> None:
+        """Take the time by which the clock was put on as one in which nothing was decided."""
+        before = self._stepped
+        self._stepped = None if monotonic_seconds is None else (now, monotonic_seconds)
+        if before is None or monotonic_seconds is None:
+            return
+        ahead = (now - before[0]) - (monotonic_seconds - before[1])
+        if ahead <= JUMP_SECONDS:
+            return
+        for alert in self._book.alerts():
+            moved = lifecycle.after_jump(alert, ahead)
+            if moved is not alert:
+                self._book.put(moved, self._book.series(alert.fingerprint))
+                self._touched.setdefault(alert.fingerprint)
+        self._holding.move_on(ahead)
+        self._groups.move_on(ahead)
 
     def _asserted(self, alert: Alert, now: float, describe: Describe | None) -> Alert | None:
         if alert.state is AlertState.FIRING:

@@ -71,6 +71,14 @@ class GroupBook:
         """Let every group be decided about in the next step."""
         self._due |= dict.fromkeys(self._groups)
 
+    def move_on(self, seconds: float) -> None:
+        """Let nothing be due by time that did not pass: the clock was put on by so long."""
+        for place, group in self._groups.items():
+            self._groups[place] = grouping.after_jump(group, seconds)
+            self._touched.setdefault(place)
+            self._timers.set(place, None)
+        self.decide_all_again()
+
     def next_due(self, now: float) -> float | None:
         """Return when a group is due, `now` at the earliest."""
         return now if self._due else self._timers.next()
@@ -92,6 +100,11 @@ class GroupBook:
     def groups(self) -> tuple[Group, ...]:
         """Return every group, also those that are over, for a day."""
         return tuple(self._groups.values())
+
+    def is_muted(self, fingerprint: str) -> bool:
+        """Whether a mute time keeps an alert that fires from every group it belongs to."""
+        places = self._membership.places(fingerprint)
+        return bool(places) and all(self._holding.is_muted(routes) for routes in places.values())
 
     def heard_by(self, receiver_id: str) -> set[str]:
         """Return the alerts that a receiver has heard of."""

@@ -89,6 +89,16 @@ def keep_telling(group: Group, standing: Standing, *, now: float) -> Decision:
     return Decision(group, due_at=min(recent.values(), default=None))
 
 
+def after_jump(group: Group, seconds: float) -> Group:
+    """Return a group as it is when the clock was put on by so long: nobody waited for that time."""
+    first, notified = group.first_active_at, group.notified_at
+    return replace(
+        group,
+        first_active_at=None if first is None else first + seconds,
+        notified_at=None if notified is None else notified + seconds,
+    )
+
+
 def farewell(group: Group) -> Decision:
     """Decide for a receiver that is no longer configured: what it heard is over for it."""
     told = NotificationKind.RESOLVE if group.heard and group.episode else None

@@ -13,6 +13,7 @@ from exporter.alerting.words import Alert, AlertState, LabelPairs, Silence
 
 SILENCED = "silenced"
 INHIBITED = "inhibited"
+MUTED = "muted"
 UNSEEN = "not seen since the start"
 
 # An alert from before a restart is news to nobody until something was found of it again; whoever
@@ -54,6 +55,11 @@ class Holding:
     def unseen(self) -> tuple[frozenset[str], float]:
         """Return the alerts that were not seen again yet, and how long they are held back."""
         return frozenset(self._unseen), self._unseen_until
+
+    def move_on(self, seconds: float) -> None:
+        """Let nothing end by time that did not pass: the clock was put on by so long. Silences are by it."""
+        self._unseen_until += seconds
+        self._inhibitor.move_on(seconds)
 
     def seen(self, fingerprint: str) -> None:
         """Note that something was found of an alert."""

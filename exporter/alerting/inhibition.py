@@ -65,6 +65,14 @@ class Inhibitor:
                 del self._sources[bond]
         return bool(due)
 
+    def move_on(self, seconds: float) -> None:
+        """Let what ended inhibit for as much longer: the clock was put on by so long."""
+        for bond, of_bond in self._sources.items():
+            for fingerprint, until in of_bond.items():
+                if until < math.inf:
+                    of_bond[fingerprint] = until + seconds
+                    self._ends.set((bond, fingerprint), until + seconds)
+
     def next_end(self) -> float | None:
         """Return when the next one stops to inhibit."""
         return self._ends.next()

@@ -60,6 +60,25 @@ def after_restart(alert: Alert, *, evaluated_at: float, now: float) -> Alert | N
     return replace(alert, undecided_since=min(max(evaluated_at, alert.active_since), now))
 
 
+def after_jump(alert: Alert, seconds: float) -> Alert:
+    """Return an alert as it is when the clock was put on by so long: it did not last for that time.
+
+    Of one that is undecided the time since then does not count anyway.
+    """
+    if not is_active(alert):
+        return alert
+    turns = tuple(at + seconds for at in alert.turns)
+    if alert.undecided_since is not None:
+        return replace(alert, turns=turns)
+    recovering = alert.recovering_since
+    return replace(
+        alert,
+        active_since=alert.active_since + seconds,
+        recovering_since=None if recovering is None else recovering + seconds,
+        turns=turns,
+    )
+
+
 def end(alert: Alert, reason: str, now: float) -> Alert | None:
     """Return an alert that cannot go on: resolved for this reason where it fires, else dropped."""
     if alert.state is AlertState.FIRING:

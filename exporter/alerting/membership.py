@@ -59,6 +59,10 @@ class Membership:
         """Return the alerts of a group that fire, the first to begin first."""
         return self._members.get(group, ())
 
+    def places(self, fingerprint: str) -> Places:
+        """Return the groups that an alert belongs to, each with the routes that lead there."""
+        return self._places.get(fingerprint, {})
+
     def routes(self, fingerprint: str, group: GroupId) -> tuple[ResolvedRoute, ...]:
         """Return the routes by which an alert belongs to a group; none by which it is only heard."""
         return self._places.get(fingerprint, {}).get(group, ())

@@ -137,6 +137,7 @@ class Timeline:
         self.silences: list[Silence] = []
         self.world: World = {}
         self.now = START
+        self.put_on = 0.0  # by how much the clock is ahead of the time that passed
         self.store = Store()
         self.notifications: list[Notification] = []
         self.engine = Engine(setup=self.setup())
@@ -199,7 +200,13 @@ class Timeline:
     def evaluate(self, *, findings: Iterable[Finding] | None = None) -> list[Notification]:
         """Make one step now, with all that is true of the world, or just these findings."""
         found = self._found() if findings is None else list(findings)
-        changes = self.engine.step(found, self.now, silences=tuple(self.silences), describe=described)
+        changes = self.engine.step(
+            found,
+            self.now,
+            silences=tuple(self.silences),
+            describe=described,
+            monotonic_seconds=self.now - self.put_on,
+        )
         self.store.commit(changes)
         self._compare()
         self.notifications += changes.notifications
@@ -223,6 +230,11 @@ class Timeline:
                 self.evaluate(findings=())
         self.now = end
         return [self.tell(notification) for notification in self.notifications[first:]]
+
+    def put_clock_on(self, seconds: float) -> None:
+        """Let the clock say that so much time passed, which did not."""
+        self.now += seconds
+        self.put_on += seconds
 
     def restart(self, *, down: float = 0.0) -> None:
         """Lose everything but the store, and begin again after so long."""

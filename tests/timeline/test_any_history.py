@@ -45,6 +45,7 @@ others = st.one_of(
         st.just("silence"), st.sampled_from(["peer=a", "severity=warning"]), st.sampled_from([50, 900])
     ),
     st.tuples(st.just("unsilence")),
+    st.tuples(st.just("put clock on"), st.sampled_from([25, 100, 4_000])),
     st.tuples(st.just("rules"), st.sampled_from([RULES, (DOWN, RED), (DISK, DOWN)])),
     st.tuples(st.just("key"), st.sampled_from(["ops-1", "ops-2"])),
 )
@@ -69,6 +70,8 @@ def live(line: Timeline, action: tuple[Any, ...]) -> None:
             line.restart(down=down)
         case "silence", matcher, seconds:
             line.silence(matcher, seconds=seconds)
+        case "put clock on", seconds:
+            line.put_clock_on(seconds)
         case ("unsilence",):
             line.silences.clear()
         case "rules", rules:

@@ -165,6 +165,24 @@ def test_two_of_three_peers_down_page_lost_quorum() -> None:
     assert [each.label("peer") for each in line.notifications[-1].firing] == ["a"]
 
 
+def test_an_alert_that_every_route_mutes_is_seen_to_be_muted() -> None:
+    """Not one that somebody is told of, and none when the window is over."""
+    line = Timeline(
+        DOWN,
+        route={"routes": [{"match": ["peer=b"]}, {"mute": ["morning"]}]},
+        mute_times=[NOON],
+    )
+    line.set("PeerDown", True, peer="a")
+    line.set("PeerDown", True, peer="b")
+    line.run(600)
+
+    muted = line.alert("PeerDown", peer="a")
+    assert muted is not None
+    assert line.engine.held_back() == {muted.fingerprint: "muted"}
+    line.run(3_600)
+    assert line.engine.held_back() == {}
+
+
 def test_what_is_held_back_can_be_seen() -> None:
     """With the reason, for whoever asks why nobody was told."""
     line = Timeline(a_rule("DiskUsed", critical(), warning()), DOWN)
