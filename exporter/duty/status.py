@@ -30,13 +30,20 @@ def alerts_document(alerts: Iterable[Alert], held_back: Mapping[str, str]) -> di
 
 
 def rules_document(
-    rules: Sequence[Rule], sights: Iterable[RuleSight], alerts: Iterable[Alert]
+    rules: Sequence[Rule],
+    sights: Iterable[RuleSight],
+    alerts: Iterable[Alert],
+    held_back: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return every level of every rule as Prometheus lists alerting rules, by file, with its alerts."""
+    """Return every level of every rule as Prometheus lists alerting rules, by file, with its alerts.
+
+    `held_back` as in `alerts_document`.
+    """
     seen = {sight.rule: sight for sight in sights}
-    of_level: dict[tuple[str, str], list[Alert]] = {}
+    of_level: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for alert in worst_first(alerts):
-        of_level.setdefault((alert.rule, alert.severity), []).append(alert)
+        document = _alert(alert, (held_back or {}).get(alert.fingerprint, ""))
+        of_level.setdefault((alert.rule, alert.severity), []).append(document)
     groups: dict[str, list[dict[str, Any]]] = {}
     for rule in rules:
         file = rule.source.rpartition(":")[0]
@@ -114,7 +121,9 @@ def _moment(unix_seconds: float | None) -> str | None:
     return None if unix_seconds is None else rfc3339(unix_seconds)
 
 
-def _rule(rule: Rule, level: Level, sight: RuleSight | None, alerts: Sequence[Alert]) -> dict[str, Any]:
+def _rule(
+    rule: Rule, level: Level, sight: RuleSight | None, alerts: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
     blind = sight.blind if sight is not None else ""
     return {
         "type": "alerting",
@@ -124,10 +133,10 @@ def _rule(rule: Rule, level: Level, sight: RuleSight | None, alerts: Sequence[Al
         "keepFiringFor": rule.keep_firing_for_seconds,
         "labels": {**dict(rule.labels), "severity": level.severity},
         "annotations": dict(rule.annotations),
-        "state": alerts[0].state.value if alerts else "inactive",  # firing ones come first
+        "state": alerts[0]["state"] if alerts else "inactive",  # firing ones come first
         "health": "unknown" if blind else "ok",
         "lastError": blind,
-        "alerts": [_alert(alert, "") for alert in alerts],
+        "alerts": alerts,
         "threshold": level.threshold,
         "clear": level.clear,
         "runbook": rule.runbook,

@@ -77,7 +77,7 @@ def test_rules_are_listed_by_file_each_level_with_its_alerts() -> None:
     firing = alert("a")
     blind = RuleSight("PeerDown", "it is off; switch it on", ("qdrantx_up",))
 
-    document = rules_document([RULE], [blind], [firing])
+    document = rules_document([RULE], [blind], [firing], {"a-critical": "muted"})
     seeing = rules_document([RULE], [RuleSight("PeerDown")], [])
 
     (group,) = document["data"]["groups"]
@@ -87,7 +87,7 @@ def test_rules_are_listed_by_file_each_level_with_its_alerts() -> None:
     assert (critical["query"], critical["duration"]) == ("qdrantx_up == 0", 120)
     assert critical["labels"] == {"severity": "critical"}
     assert (critical["health"], critical["lastError"]) == ("unknown", "it is off; switch it on")
-    assert [one["labels"]["peer"] for one in critical["alerts"]] == ["a"]
+    assert [(one["labels"]["peer"], one["heldBack"]) for one in critical["alerts"]] == [("a", "muted")]
     assert (warning["state"], warning["alerts"]) == ("inactive", [])
     assert seeing["data"]["groups"][0]["rules"][0]["health"] == "ok"
 
