@@ -12,12 +12,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from exporter.alerting.backoff import RETRY_AFTER_CAP_SECONDS
-from exporter.alerting.words import Notification, NotificationKind
+from exporter.alerting.words import Notification, NotificationKind, severity_rank
 
 MAX_MEMBERS = 20  # of a list in a notification, as everywhere
 # PagerDuty takes events in without order: a trigger that timed out may land after its resolve.
 REPEAT_RESOLVE_SECONDS = 120.0
-_SEVERITIES = ("critical", "error", "warning", "info")
 
 
 class RowState(StrEnum):
@@ -105,7 +104,7 @@ class Outbox:
         ready = (
             row for row in self._heads(receiver) if not 0.0 < row.not_before - now <= RETRY_AFTER_CAP_SECONDS
         )
-        return min(ready, key=lambda row: (_rank(row.notification.severity), row.id), default=None)
+        return min(ready, key=lambda row: (severity_rank(row.notification.severity), row.id), default=None)
 
     def due_at(self, receiver: str) -> float | None:
         """Return when the next row is due, in Unix seconds; None when none waits for that."""
@@ -317,10 +316,6 @@ def _joined(last: Row, newer: Notification) -> Notification:
 
 def _superseded(row: Row, reason: str, now: float) -> Row:
     return replace(row, state=RowState.SUPERSEDED, finished_at=now, reason=reason)
-
-
-def _rank(severity: str) -> int:
-    return _SEVERITIES.index(severity) if severity in _SEVERITIES else len(_SEVERITIES)
 
 
 def _idempotency_key(notification: Notification, again: bool) -> str:

@@ -116,6 +116,12 @@ class AlertingStore:
         with self._state.reading() as connection:
             return _documents(connection, "SELECT document FROM alerts ORDER BY fingerprint")
 
+    def evaluated_at(self) -> float | None:
+        """Return when rules were last evaluated, as last stored. For verbs."""
+        with self._state.reading() as connection:
+            evaluated = connection.execute("SELECT at FROM alert_evaluation").fetchone()
+        return None if evaluated is None else float(evaluated[0])
+
     def history(self, *, limit: int) -> tuple[bytes, ...]:
         """Return the newest alerts that ended, newest first."""
         with self._state.reading() as connection:
