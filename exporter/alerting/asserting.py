@@ -11,6 +11,8 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
+from exporter.alerting.assertions import Assertions
+from exporter.alerting.attempt import LOOK_SECONDS, attempt
 from exporter.alerting.backoff import RETRY_AFTER_CAP_SECONDS, Uniform, full_jitter
 from exporter.alerting.receivers.contract import Asserter, Sending
 from exporter.alerting.records import ReceiverRecord
@@ -20,9 +22,6 @@ from exporter.logs import get_logger
 from exporter.model import Reading
 
 log = get_logger()
-
-LOOK_SECONDS = 1.0
-STUCK_SECONDS = 120.0  # as in deliverer.py
 
 TellingNow = Callable[[Asserter], Sequence[Alert]]  # what this one is to be told
 
@@ -67,9 +66,8 @@ class Asserting:
         for voice in self._voices.values():
             voice.wake()
 
-    def reconfigure(self, asserters: Mapping[str, Asserter], *, external_url: str = "") -> None:
+    def reconfigure(self, asserters: Mapping[str, Asserter]) -> None:
         """Tell these from now on, by id; those that are gone, or come as new objects, are closed."""
-        self._external_url = external_url
         for id, voice in list(self._voices.items()):
             if asserters.get(id) is voice.asserter:
                 voice.wake()
@@ -82,15 +80,16 @@ class Asserting:
         for name in self._records.keys() - {asserter.name for asserter in asserters.values()}:
             del self._records[name]
 
-    def told_at(self) -> Mapping[str, float | None]:
-        """Return by asserter id since when, in Unix seconds, all it should know was taken; None: never."""
-        return {id: voice.told_at for id, voice in self._voices.items()}
+    def assertions(self) -> tuple[Assertions, ...]:
+        """Return of every asserter what it took and what it lacks."""
+        return tuple(voice.assertions for voice in self._voices.values())
 
     def readings(self) -> Iterator[Reading]:
-        """Yield how telling went, by asserter."""
+        """Yield how telling went and what lacks, by asserter."""
         for voice in self._voices.values():
             name = voice.asserter.name
-            yield from self._records[name].readings(name, up=not voice.is_refused)
+            waiting = [each.since for each in voice.assertions.untold.values()]
+            yield from self._records[name].readings(name, up=not voice.is_refused, waiting=waiting)
 
     def _add(self, asserter: Asserter) -> None:
         voice = _Voice(
@@ -123,7 +122,7 @@ class _Voice:
         uniform: Uniform,
     ) -> None:
         self.asserter = asserter
-        self.told_at: float | None = None
+        self.assertions = Assertions()
         self.is_refused = False
         self._record = record
         self._alerts = alerts
@@ -135,10 +134,13 @@ class _Voice:
         self._retired = False
         self._asked_seconds = 0.0  # by Retry-After: not before that, whatever changes
         self._failures = 0
-        self._failure = ""
+        self._said: set[str] = set()  # what the log knows of the trouble that there is
+        self._unseen = True
+        self._telling: Sequence[Alert] = ()
 
     def wake(self) -> None:
         """Tell now."""
+        self._unseen = True
         self._changed.set()
 
     def retire(self) -> None:
@@ -159,29 +161,45 @@ class _Voice:
     async def _tell(self) -> None:
         self._changed.clear()  # a change from here on is told by the next attempt
         sending = self._sending()
-        delivery = await self._attempt(sending)
+        alerts = self._see()
+        if not alerts and not self.is_refused:
+            self._failures, self._asked_seconds = 0, 0.0
+            return  # nobody was asked, which is no success
+        delivery = await attempt(lambda: self.asserter.tell(alerts, sending))
+        self.assertions.settle(alerts, delivery.taken, sending.now)
         self._record.outcomes[delivery.outcome] += 1
         self.is_refused = delivery.outcome is Outcome.REFUSED
         self._asked_seconds = min(delivery.retry_after_seconds or 0.0, RETRY_AFTER_CAP_SECONDS)
-        if delivery.outcome is Outcome.DELIVERED:
-            if self._failures:
-                log.info("assertion.recovered", receiver=self.asserter.name, after=self._failures)
-            self.told_at, self._failures, self._failure = sending.now, 0, ""
-            return
-        self._failures += 1
-        if delivery.reason != self._failure:  # one outage is one line
-            tell = log.error if self.is_refused else log.warning
-            tell("assertion.failed", receiver=self.asserter.name, reason=delivery.reason)
-        self._failure = delivery.reason
+        # What is rejected will be rejected again: there is no hurry.
+        arrived = delivery.outcome in (Outcome.DELIVERED, Outcome.REJECTED)
+        self._failures = 0 if arrived else self._failures + 1
+        self._tell_of(delivery)
 
-    async def _attempt(self, sending: Sending) -> Delivery:
+    def _see(self) -> Sequence[Alert]:
+        """Look at what is to be told now; where that breaks, at what was to be told before."""
+        self._unseen = False
         try:
-            async with asyncio.timeout(STUCK_SECONDS):
-                return await self.asserter.tell(self._alerts(self.asserter), sending)
-        except TimeoutError:
-            return Delivery(Outcome.UNKNOWN, f"no answer within {STUCK_SECONDS:.0f} s")
-        except Exception as error:  # noqa: BLE001 - a bug in one receiver must not end the others
-            return Delivery(Outcome.RETRY, f"a bug in this program: {type(error).__name__}")
+            self._telling = self._alerts(self.asserter)
+        except Exception:  # the boundary: a bug there must not end who tells
+            log.exception("assertion.broke", receiver=self.asserter.name)
+        self.assertions.see(self._telling, self._clock.now())
+        return self._telling
+
+    def _tell_of(self, delivery: Delivery) -> None:
+        """Say each trouble once, until all of it is over."""
+        if not delivery.reason:
+            if self._said:
+                log.info("assertion.recovered", receiver=self.asserter.name)
+            self._said.clear()
+        elif delivery.reason not in self._said:
+            self._said.add(delivery.reason)
+            fields = {"receiver": self.asserter.name, "reason": delivery.reason}
+            if delivery.outcome is Outcome.DELIVERED:
+                log.warning("assertion.taken_in_part", **fields)
+            elif delivery.outcome in (Outcome.REFUSED, Outcome.REJECTED):
+                log.error("assertion.failed", outcome=delivery.outcome.value, **fields)
+            else:
+                log.warning("assertion.failed", outcome=delivery.outcome.value, **fields)
 
     async def _wait(self) -> None:
         """Wait for a change or the interval; after a failure less long, and longer each time it fails."""
@@ -194,6 +212,8 @@ class _Voice:
             due = self._changed.is_set() or waited >= seconds
             if due and waited >= self._asked_seconds:
                 return
+            if self._unseen:
+                self._see()  # what may not be told yet is untold from now on
             await self._sleep(max(seconds, self._asked_seconds) - waited, wakes=waited >= self._asked_seconds)
 
     async def _sleep(self, seconds: float, *, wakes: bool) -> None:

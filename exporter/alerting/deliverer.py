@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 
+from exporter.alerting.attempt import LOOK_SECONDS, attempt
 from exporter.alerting.backoff import Uniform
 from exporter.alerting.ledger import Ledger
 from exporter.alerting.outbox import Outbox, Row
@@ -36,10 +37,7 @@ KEYS_AT_ONCE = 4  # enough that one slow answer delays no other page, few enough
 # What is being sent when the process is killed is sent again: to people, one message at most.
 KEYS_AT_ONCE_WITHOUT_REPEATS = 1
 PROBE_SECONDS = 900.0  # of a receiver that refuses us: keys get mended
-LOOK_SECONDS = 1.0
 DRAIN_LOOK_SECONDS = 0.05
-# Receivers have deadlines of a minute at most; whatever gets past them must not hold a place for ever.
-STUCK_SECONDS = 120.0
 
 
 class Deliverer:
@@ -50,11 +48,12 @@ class Deliverer:
         *,
         ledger: Ledger,
         receivers: Mapping[str, Receiver],
+        owed: Mapping[str, Receiver],
         clock: Clock,
         external_url: str = "",
         uniform: Uniform = random.uniform,
     ) -> None:
-        """`receivers` by id, those that left the configuration and are owed a message too."""
+        """Both by id: `receivers` are configured, those `owed` a message left the configuration."""
         self._ledger = ledger
         self._clock = clock
         self._external_url = external_url
@@ -62,8 +61,7 @@ class Deliverer:
         self._records: dict[str, ReceiverRecord] = {}
         self._couriers: dict[str, _Courier] = {}
         self._tasks: asyncio.TaskGroup | None = None
-        for receiver in receivers.values():
-            self._add(receiver)
+        self.reconfigure(receivers, owed)
 
     async def run(self) -> None:
         """Deliver until cancelled. What is being sent then counts as maybe delivered at the next start."""
@@ -80,23 +78,29 @@ class Deliverer:
         for courier in self._couriers.values():
             courier.wake()
 
-    def reconfigure(self, receivers: Mapping[str, Receiver], *, external_url: str = "") -> None:
+    def reconfigure(self, receivers: Mapping[str, Receiver], owed: Mapping[str, Receiver]) -> None:
         """Deliver to these from now on, by id. One that refused us is tried at once.
 
         A receiver that is gone, or that comes as a new object, finishes what it is sending and is closed.
         """
-        self._external_url = external_url
+        self._configured = frozenset(receivers)
+        wanted = {**owed, **receivers}
         for id, courier in list(self._couriers.items()):
-            if receivers.get(id) is courier.receiver:
+            if wanted.get(id) is courier.receiver:
                 courier.hope()
             else:
-                courier.retire()
-                del self._couriers[id]
-        for receiver in receivers.values():
-            if receiver.id not in self._couriers:
+                self._let_go(id)
+        for id, receiver in wanted.items():
+            if id not in self._couriers:
                 self._add(receiver)
-        for name in self._records.keys() - {receiver.name for receiver in receivers.values()}:
-            del self._records[name]
+        self._forget_records()
+
+    def release(self, ids: Iterable[str]) -> None:
+        """Close these: they left the configuration, and are owed nothing any more."""
+        for id in ids:
+            if id in self._couriers and id not in self._configured:
+                self._let_go(id)
+        self._forget_records()
 
     async def drain(self, seconds: float = 10.0) -> None:
         """Return when nothing is due or being sent any more, at the latest after so many seconds."""
@@ -107,18 +111,25 @@ class Deliverer:
                     await asyncio.sleep(DRAIN_LOOK_SECONDS)
 
     def readings(self) -> Iterator[Reading]:
-        """Yield how deliveries went and what waits, by receiver."""
+        """Yield how deliveries went and what waits, by receiver; of one that left, while something waits."""
+        outbox = self._ledger.outbox
         for name, record in self._records.items():
             couriers = [courier for courier in self._couriers.values() if courier.receiver.name == name]
-            # Two of one name: the one whose key was changed is owed its resolves; the new one counts too.
-            up = any(not courier.is_refused for courier in couriers)
-            ids, outbox = [courier.receiver.id for courier in couriers], self._ledger.outbox
-            yield from record.readings(
-                name,
-                up=up,
-                waiting=(row for id in ids for row in outbox.rows(id)),
-                lost=(row for id in ids for row in outbox.lost(id)),
-            )
+            ids = [courier.receiver.id for courier in couriers]
+            waiting = [row.notification.created_at for id in ids for row in outbox.rows(id)]
+            lost = [row.notification.created_at for id in ids for row in outbox.lost(id)]
+            # Two of one name: the one whose key was changed is owed its resolves; only the new one counts.
+            configured = [courier for courier in couriers if courier.receiver.id in self._configured]
+            if configured or waiting:
+                up = not any(courier.is_refused for courier in configured) if configured else None
+                yield from record.readings(name, up=up, waiting=waiting, lost=lost)
+
+    def _let_go(self, id: str) -> None:
+        self._couriers.pop(id).retire()
+
+    def _forget_records(self) -> None:
+        for name in self._records.keys() - {each.receiver.name for each in self._couriers.values()}:
+            del self._records[name]
 
     def _add(self, receiver: Receiver) -> None:
         courier = _Courier(
@@ -127,7 +138,7 @@ class Deliverer:
             ledger=self._ledger,
             clock=self._clock,
             uniform=self._uniform,
-            external_url=lambda: self._external_url,
+            external_url=self._external_url,
         )
         self._couriers[receiver.id] = courier
         if self._tasks is not None:
@@ -145,7 +156,7 @@ class _Courier:
         ledger: Ledger,
         clock: Clock,
         uniform: Uniform,
-        external_url: Callable[[], str],
+        external_url: str,
     ) -> None:
         self.receiver = receiver
         self._record = record
@@ -162,6 +173,7 @@ class _Courier:
         self._sending: set[asyncio.Task[None]] = set()
         self._waiting_for_answer: set[asyncio.Task[None]] = set()  # of those
         self._failure = ""
+        self._partly: set[str] = set()  # what the log knows of why not everybody got it
 
     @property
     def is_refused(self) -> bool:
@@ -261,18 +273,11 @@ class _Courier:
             now=self._clock.now(),
             attempt=row.attempts,
             maybe_repeat=row.maybe_delivered,
-            external_url=self._external_url(),
+            external_url=self._external_url,
             unsaved=self._ledger.unsaved,
             idempotency_key=row.idempotency_key,
         )
-        try:
-            async with asyncio.timeout(STUCK_SECONDS):
-                return await self.receiver.deliver(row.notification, sending)
-        except TimeoutError:
-            return Delivery(Outcome.UNKNOWN, f"no answer within {STUCK_SECONDS:.0f} s")
-        except Exception as error:  # noqa: BLE001 - a bug in one receiver must not end the others
-            # Its text may hold a URL, which is a secret of most receivers.
-            return Delivery(Outcome.RETRY, f"a bug in this program: {type(error).__name__}")
+        return await attempt(lambda: self.receiver.deliver(row.notification, sending))
 
     def _booked(self, outbox: Outbox, row: Row, delivery: Delivery) -> tuple[Row, ...]:
         """Tell the outbox what became of an attempt. The ledger lets nothing be queued meanwhile."""
@@ -333,6 +338,7 @@ class _Courier:
         if delivery.outcome is Outcome.DELIVERED:
             self._failure = ""
             log.info("notification.delivered", **fields)
+            self._tell_of_part(delivery.reason)
             return
         fields |= {"outcome": delivery.outcome.value, "reason": delivery.reason}
         if delivery.reason == self._failure:  # one outage is one line, however many wait
@@ -342,3 +348,11 @@ class _Courier:
         else:
             log.warning("delivery.failed", **fields)
         self._failure = delivery.reason
+
+    def _tell_of_part(self, reason: str) -> None:
+        """Say each reason why not everybody behind the receiver got it once, until one goes to all."""
+        if not reason:
+            self._partly.clear()
+        elif reason not in self._partly:
+            self._partly.add(reason)
+            log.warning("notification.delivered_in_part", receiver=self.receiver.name, reason=reason)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Literal, NamedTuple
 
 import httpx
 
+from exporter.alerting.assertions import Assertions
 from exporter.alerting.ledger import Ledger
 from exporter.alerting.outbox import Row
 from exporter.alerting.records import HEARTBEAT_OUTCOMES
-from exporter.alerting.words import Group, NotificationKind
+from exporter.alerting.words import Alert, AlertState, Group, NotificationKind
 from exporter.logs import get_logger
 
 log = get_logger()
@@ -21,6 +23,7 @@ log = get_logger()
 DEADLINE_SECONDS = 10.0
 POLL_INTERVALS = 3  # as many as make a value too old
 EVALUATION_INTERVALS = 2
+FIRST_SECONDS = 30.0  # an evaluation at the start that takes longer is an ailment
 # A page that nobody got within this time is a page that failed.
 UNTOLD_SECONDS = 300.0
 CRITICAL = "critical"
@@ -44,12 +47,17 @@ class Heartbeat:
         method: Literal["GET", "POST"],
         interval_seconds: float,
         ailments: Callable[[], Iterable[str]],
+        evaluated: asyncio.Event,
     ) -> None:
-        """`ailments` returns what is wrong with us now, nothing while all is well."""
+        """`ailments` returns what is wrong with us now, nothing while all is well.
+
+        `evaluated` is set once the rules were evaluated: before that there is nothing to say of us.
+        """
         self._url = url
         self._method = method
         self._interval_seconds = interval_seconds
         self._ailments = ailments
+        self._evaluated = evaluated
         self._said = ""
         self.outcomes: dict[str, int] = dict.fromkeys(HEARTBEAT_OUTCOMES, 0)
 
@@ -60,6 +68,9 @@ class Heartbeat:
         # Off the loop: reading the system's authorities takes some ten milliseconds.
         context = await asyncio.to_thread(ssl.create_default_context)
         async with httpx.AsyncClient(verify=context, timeout=DEADLINE_SECONDS) as client:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FIRST_SECONDS):
+                    await self._evaluated.wait()
             while True:
                 await self.beat(client)
                 await asyncio.sleep(self._interval_seconds)
@@ -92,16 +103,20 @@ class Heartbeat:
 
 
 def ailments(
-    *, ledger: Ledger, polls: Iterable[Turn], evaluation: Turn | None, told_by_assertion: bool, now: float
+    *,
+    ledger: Ledger,
+    polls: Iterable[Turn],
+    evaluation: Turn | None,
+    assertions: Collection[Assertions],
+    now: float,
 ) -> Iterator[str]:
     """Yield everything that is wrong with us, in words.
 
-    `told_by_assertion`: an Alertmanager took the whole state since `now` - UNTOLD_SECONDS.
+    `assertions`: of each receiver that is told the whole state, what it took.
     """
     yield from stalled(polls, evaluation)
     waiting = [*ledger.outbox.rows(), *ledger.outbox.lost()]
-    if not told_by_assertion:
-        yield from untold(waiting, ledger.groups, now=now)
+    yield from untold(waiting, ledger.groups, assertions, now=now)
     if ledger.unsaved:
         yield "the state directory cannot be written"
 
@@ -117,8 +132,14 @@ def stalled(polls: Iterable[Turn], evaluation: Turn | None) -> Iterator[str]:
         yield f"{evaluation.what}: none for {evaluation.age_seconds:.0f} s"
 
 
-def untold(rows: Iterable[Row], groups: Mapping[tuple[str, str], Group], *, now: float) -> Iterator[str]:
-    """Yield the critical groups of which nobody was told for five minutes.
+def untold(
+    rows: Iterable[Row],
+    groups: Mapping[tuple[str, str], Group],
+    assertions: Collection[Assertions],
+    *,
+    now: float,
+) -> Iterator[str]:
+    """Yield the critical groups, and alerts, of which nobody was told for five minutes.
 
     `rows` are the notifications that wait or were given up. A receiver that is stuck is no reason to
     stop while every alert it should tell of was told by another one.
@@ -130,14 +151,34 @@ def untold(rows: Iterable[Row], groups: Mapping[tuple[str, str], Group], *, now:
         and row.kind in (NotificationKind.TRIGGER, NotificationKind.UPDATE)
         and now - row.notification.created_at > UNTOLD_SECONDS
     ]
-    silent = {(row.receiver, row.key) for row in stuck}
-    told: set[str] = set()
-    for group_id, group in groups.items():
-        if group.episode and group_id not in silent:  # without one: told by assertion, asked for above
-            told.update(group.heard)
+    told = _told(stuck, groups, assertions)
     for row in stuck:
         if not {alert.fingerprint for alert in row.notification.firing} <= told:
             yield f"nobody was told of {_named(row)}"
+    for alert in _unasserted(assertions, now):
+        if alert.fingerprint not in told:
+            yield f"nobody was told of {', '.join(value for _, value in alert.labels)}"
+
+
+def _told(
+    stuck: Iterable[Row], groups: Mapping[tuple[str, str], Group], assertions: Iterable[Assertions]
+) -> set[str]:
+    """Return the alerts that some receiver took."""
+    told = {fingerprint for each in assertions for fingerprint in each.taken}
+    silent = {(row.receiver, row.key) for row in stuck}
+    for group_id, group in groups.items():
+        if group.episode and group_id not in silent:  # without one: told by assertion
+            told.update(group.heard)
+    return told
+
+
+def _unasserted(assertions: Iterable[Assertions], now: float) -> Iterator[Alert]:
+    """Yield the critical alerts that fire and that an asserter has not taken for five minutes."""
+    for each in assertions:
+        for alert, since in each.untold.values():
+            is_page = alert.state is AlertState.FIRING and alert.severity == CRITICAL
+            if is_page and now - since > UNTOLD_SECONDS:
+                yield alert
 
 
 def _named(row: Row) -> str:

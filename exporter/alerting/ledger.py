@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from exporter.alerting.membership import GroupId
 from exporter.alerting.outbox import Outbox, Row
 from exporter.alerting.stored import decode_all, encode, silences, stored_row
 from exporter.alerting.verdicts import GiveUp, Hold, Send
@@ -32,8 +33,6 @@ SAVE_AGAIN_SECONDS = 30.0
 EVALUATED_SECONDS = 5.0
 
 T = TypeVar("T")
-
-GroupId = tuple[str, str]  # receiver id and key
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +331,7 @@ class Ledger:
             rows=tuple(stored_row(row) for row in rows),
             ended=tuple((ended.resolved_at, encode(ended)) for ended in self._ended),
             receivers=receivers | dict.fromkeys(id for id in stored if id not in owed),
+            lost=frozenset(row.id for row in self._outbox.lost()),
         )
 
     def _whole(self) -> AlertingBatch:
@@ -340,9 +340,10 @@ class Ledger:
             evaluated_at=self._evaluated_at,
             alerts={fingerprint: encode(alert) for fingerprint, alert in self._alerts.items()},
             groups={group_id: encode(group) for group_id, group in self._groups.items()},
-            rows=tuple(stored_row(row) for row in self._outbox.rows()),
+            rows=tuple(stored_row(row) for row in (*self._outbox.lost(), *self._outbox.rows())),
             ended=tuple((ended.resolved_at, encode(ended)) for ended in self._ended),
             receivers=dict(self._owed()),
+            lost=frozenset(row.id for row in self._outbox.lost()),
             whole=True,
         )
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from exporter.alerting.backoff import RETRY_AFTER_CAP_SECONDS
+from exporter.alerting.grouping import MAX_MEMBERS
 from exporter.alerting.words import Notification, NotificationKind, severity_rank
 
-MAX_MEMBERS = 20  # of a list in a notification, as everywhere
 # PagerDuty takes events in without order: a trigger that timed out may land after its resolve.
 REPEAT_RESOLVE_SECONDS = 120.0
 

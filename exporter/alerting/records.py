@@ -6,10 +6,9 @@ None has the label `qdrant_cluster`: they are about this daemon, not about a clu
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from exporter.alerting.outbox import Row
 from exporter.alerting.words import Alert, AlertState, Outcome, Rule, RuleSight
 from exporter.model import OURS, Kind, MetricSpec, Reading
 
@@ -48,7 +47,7 @@ NOTIFICATIONS = MetricSpec(
 PENDING = MetricSpec(
     "qdrantx_notifications_pending",
     Kind.GAUGE,
-    "Notifications that wait to be delivered",
+    "Notifications that wait to be delivered; of an Alertmanager: alerts that it did not take",
     "notifications",
     OURS,
     ("receiver",),
@@ -111,20 +110,26 @@ class ReceiverRecord:
     outcomes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
 
     def readings(
-        self, receiver: str, *, up: bool, waiting: Iterable[Row] = (), lost: Iterable[Row] = ()
+        self,
+        receiver: str,
+        *,
+        up: bool | None,
+        waiting: Collection[float] = (),
+        lost: Collection[float] = (),
     ) -> Iterator[Reading]:
         """Yield the record, whether the receiver takes what we send, and since when it lacks something.
 
-        `lost` was given up and is still true: it is as much stuck as what waits.
+        `waiting` and `lost` are when what it lacks was decided on, in Unix seconds; `lost` was given up
+        and is still true: it is as much stuck as what waits. `up` is None of a receiver that left the
+        configuration and is owed a message: nobody is to mend it.
         """
-        waits = [row.notification.created_at for row in waiting]
-        since = [*waits, *(row.notification.created_at for row in lost)]
         for outcome, count in self.outcomes.items():
             yield Reading(NOTIFICATIONS, (receiver, outcome), float(count))
-        yield Reading(RECEIVER_UP, (receiver,), float(up))
-        yield Reading(PENDING, (receiver,), float(len(waits)))
-        if since:
-            yield Reading(OLDEST_PENDING, (receiver,), min(since))
+        if up is not None:
+            yield Reading(RECEIVER_UP, (receiver,), float(up))
+        yield Reading(PENDING, (receiver,), float(len(waiting)))
+        if waiting or lost:
+            yield Reading(OLDEST_PENDING, (receiver,), min((*waiting, *lost)))
 
 
 def alert_readings(alerts: Iterable[Alert], rules: Iterable[Rule]) -> Iterator[Reading]:

@@ -12,13 +12,13 @@ from exporter.alerting.backoff import (
     pause_after_silence,
 )
 from exporter.alerting.outbox import Row
+from exporter.alerting.receivers.answers import TOO_MANY
 from exporter.alerting.words import Delivery, NotificationKind, Outcome
 
 REMINDER_LIVES_SECONDS = 3_600.0
 # A retry of what stopped firing waits for its resolve, which decides whether it is still told.
 HOLD_SECONDS = 30.0
 HELD_SECONDS = 3_600.0
-TOO_MANY = 429  # concerns the receiver, not the message
 
 
 class Traits(NamedTuple):
@@ -90,6 +90,7 @@ def after_attempt(
     # A gateway's 502 tells nothing of the service behind it. To take it for "not arrived" could leave
     # an incident open for ever; to take it for "maybe" costs one resolve that nobody missed.
     maybe = status >= 500 or status == 408
+    # Too many: that concerns the receiver, not the message.
     return Again(now + pause_seconds, maybe=maybe, pauses_receiver=status == TOO_MANY)
 
 

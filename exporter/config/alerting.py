@@ -67,9 +67,15 @@ class _Authenticated(Section):
 
 
 class WebhookSettings(_Authenticated):
-    """Any HTTP endpoint, told in the shape of Alertmanager's webhook, version 4."""
+    """Any HTTP endpoint, told in the shape of Alertmanager's webhook, version 4.
+
+    `idempotent` says that it drops a message whose Idempotency-Key it knows. Then one that got no answer
+    is sent until there is an answer, and its resolve may be sent twice. Else it is sent four times
+    within 13 minutes, and says that it may be a repeat: most endpoints would page somebody each time.
+    """
 
     url: SecretUrl  # a secret whole: many carry a token in the path
+    idempotent: bool = False
     signing_secret: Secret | None = None  # HMAC-SHA256 over "timestamp.body"
     deadline_seconds: _Deadline = Field(
         default=10.0, validation_alias="deadline", serialization_alias="deadline"

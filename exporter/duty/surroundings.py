@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from exporter.alerting.heartbeat import Turn
 from exporter.alerting.rules.presence import ClusterPresence
 from exporter.board import ANCHOR_SOURCE, BoardView
 from exporter.model import ProducerKey
+from exporter.observe.poller import PeerPoller
 from exporter.observe.watch import ClusterWatch
 
 
@@ -33,17 +34,27 @@ def url_in(watches: Mapping[str, ClusterWatch], cluster: str, peer: str) -> str:
     return urls.get(peer) or next(iter(urls.values()), "")
 
 
-def poll_turns(
-    watches: Mapping[str, ClusterWatch], view: BoardView, *, began_at_seconds: float
-) -> Iterator[Turn]:
-    """Yield the newest poll of every peer, failed or not. `began_at_seconds`: monotonic, when we started."""
-    for name, watch in watches.items():
-        for label in watch.pollers():
-            seen = view.newest.get(ProducerKey(name, label, ANCHOR_SOURCE))
-            if seen is None:
-                age = view.monotonic_seconds - began_at_seconds
+class PollTurns:
+    """How long ago each peer was polled. Remembers since when it knows each poller."""
+
+    def __init__(self) -> None:
+        self._first_seen: dict[PeerPoller, float] = {}  # monotonic seconds
+
+    def newest(self, watches: Mapping[str, ClusterWatch], view: BoardView) -> list[Turn]:
+        """Return the newest poll of every peer, failed or not.
+
+        Until the first one, its age is that of the poller, from when it was first seen here.
+        """
+        now = view.monotonic_seconds
+        before, self._first_seen = self._first_seen, {}
+        turns = []
+        for name, watch in watches.items():
+            for label, poller in watch.pollers().items():
+                first_seen = self._first_seen[poller] = before.get(poller, now)
+                seen = view.newest.get(ProducerKey(name, label, ANCHOR_SOURCE))
+                at = first_seen if seen is None else seen.monotonic_seconds
                 interval = watch.settings.poll.fast_seconds
-            else:
-                age = view.monotonic_seconds - seen.monotonic_seconds
-                interval = max(seen.interval_seconds, seen.took_seconds)
-            yield Turn(f"polls of {label}", age, interval)
+                if seen is not None:
+                    interval = max(seen.interval_seconds, seen.took_seconds)
+                turns.append(Turn(f"polls of {label}", now - at, interval))
+        return turns

@@ -9,31 +9,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from typing import Any
 
 from exporter.alerting import records
 from exporter.alerting.asserting import Asserting
 from exporter.alerting.deliverer import Deliverer
 from exporter.alerting.engine import Engine
-from exporter.alerting.heartbeat import UNTOLD_SECONDS, Heartbeat, Turn, ailments
+from exporter.alerting.heartbeat import Heartbeat, Turn, ailments
 from exporter.alerting.ledger import LOOK_SECONDS, Ledger
 from exporter.alerting.receivers.contract import Asserter, Receiver
 from exporter.alerting.rules.evaluate import Evaluator, keep_histories
-from exporter.alerting.rules.meaning import unit_compared
 from exporter.alerting.rules.presence import ClusterPresence
-from exporter.alerting.rules.template import Facts, annotations_of
 from exporter.alerting.setup import Setup
-from exporter.alerting.words import Alert, Finding, Level, Rule, RuleSight
+from exporter.alerting.words import Alert, Finding, RuleSight
 from exporter.board import Board, BoardView
 from exporter.clock import Clock
+from exporter.duty.describing import Describing
 from exporter.duty.plan import Plan, owed
 from exporter.duty.recent_changes import RecentChanges
 from exporter.duty.sight import sights
 from exporter.duty.status import alerts_document, landing_alerts, rules_document
-from exporter.duty.surroundings import poll_turns, presence_of, url_in
+from exporter.duty.surroundings import PollTurns, presence_of
 from exporter.logs import get_logger
-from exporter.model import CLUSTER_LABEL, ProducerKey, Reading
+from exporter.model import ProducerKey, Reading
 from exporter.observe.fleet import Fleet
 from exporter.state import AlertingStore
 from exporter.web.face import LandingAlert
@@ -85,7 +83,9 @@ class AlertingWatch:
         self._sights: tuple[RuleSight, ...] = ()
         self._looked_at = 0.0  # for sights, on the monotonic clock
         self._evaluated: tuple[float, float] | None = None  # Unix and monotonic seconds
-        self._began_at = clock.monotonic()
+        self._was_evaluated = asyncio.Event()
+        self._poll_turns = PollTurns()
+        self._describing = Describing(fleet=fleet, changes=self._changes)
         self._owed: Mapping[str, Receiver] = {}
         self._deliverer: Deliverer | None = None
         self._asserting: Asserting | None = None
@@ -104,7 +104,8 @@ class AlertingWatch:
         self._engine.restore(restored.alerts, restored.groups, evaluated_at=evaluated_at, now=now)
         self._deliverer = Deliverer(
             ledger=self._ledger,
-            receivers=self._receivers(),
+            receivers=self.plan.receivers,
+            owed=self._take_up_owed(),
             clock=self._clock,
             external_url=self._external_url,
         )
@@ -153,8 +154,8 @@ class AlertingWatch:
             self._engine.reconfigure(self._setup(self._board.view()), self._clock.now())
             self._take_up_rules()
             self._leave_behind(before)
-            self._deliverer.reconfigure(self._receivers(), external_url=self._external_url)
-            self._asserting.reconfigure(self.plan.asserters, external_url=self._external_url)
+            self._deliverer.reconfigure(self.plan.receivers, self._take_up_owed())
+            self._asserting.reconfigure(self.plan.asserters)
             if before.settings.alerting.heartbeat != plan.settings.alerting.heartbeat:
                 self._start_heartbeat()
         self._news.tell()
@@ -195,10 +196,11 @@ class AlertingWatch:
             )
             await self._ledger.see_silences()  # one that was made a moment ago holds back what comes now
             changes = self._engine.step(
-                findings, now, silences=self._ledger.silences, describe=self._describe
+                findings, now, silences=self._ledger.silences, describe=self._describing.described
             )
             await self._ledger.commit(changes)
             self._evaluated = (now, self._clock.monotonic())
+            self._was_evaluated.set()
         self._tell(changes.alerts or changes.notifications)
 
     def _evaluated_in(
@@ -213,43 +215,30 @@ class AlertingWatch:
         # Nobody is woken for it: it came from a change, and would be one.
         self._board.post(DECIDED, tuple(self._decided()), wakes=False)
 
-    def _describe(self, alert: Alert, rule: Rule, level: Level, finding: Finding) -> Alert:
-        """Put into words what people are told of an alert now."""
-        labels = dict(alert.labels)
-        cluster = labels.get(CLUSTER_LABEL, "")
-        changes = alert.changes
-        if alert.fired_at == alert.evaluated_at:  # it fires now, and what changed since is no cause of it
-            changes = self._changes.recent(cluster, labels, alert.fired_at)
-        unit = finding.unit or unit_compared(rule.condition)  # another metric's, where `or` decides
-        facts = Facts(
-            labels=alert.labels,
-            value=alert.value,
-            limit=alert.limit,
-            unit=unit,
-            since=alert.active_since,
-            changes=changes,
-            url=url_in(self._fleet.watches, cluster, labels.get("peer", "")),
-        )
-        annotations = annotations_of(rule, facts)
-        return replace(alert, unit=unit, annotations=annotations, runbook=rule.runbook, changes=changes)
-
     # --- what is in force ----------------------------------------------------------------------------
 
     @property
     def _external_url(self) -> str:
         return (self.plan.settings.web.external_url or "").rstrip("/")
 
-    def _receivers(self) -> dict[str, Receiver]:
-        """Return all that may still have to be told: those configured, and those that left and are owed."""
+    def _take_up_owed(self) -> Mapping[str, Receiver]:
+        """Return who left the configuration and must still hear of an end, by id."""
         gone = {id: one for id, one in self._ledger.owed_and_gone().items() if id not in self._owed}
         self._owed = {**self._owed, **owed(gone)}
-        return {**self._owed, **self.plan.receivers}
+        return self._owed
 
     def _leave_behind(self, before: Plan) -> None:
         """Keep what the old plan told, as long as it is owed an end; the same object goes on."""
         owed_ids = self._ledger.owed_and_gone().keys()
         left = {id: one for id, one in before.receivers.items() if id in owed_ids}
         self._owed = {id: one for id, one in {**self._owed, **left}.items() if id in owed_ids}
+
+    def _let_go(self) -> None:
+        """Close who left the configuration and is owed nothing any more."""
+        if self._owed and self._deliverer is not None:
+            owed_ids = self._ledger.owed_and_gone().keys()
+            self._deliverer.release(self._owed.keys() - owed_ids)
+            self._owed = {id: one for id, one in self._owed.items() if id in owed_ids}
 
     def _setup(self, view: BoardView) -> Setup:
         self._sights = sights(self.plan.rules.rules, self.plan.settings, view)
@@ -291,6 +280,7 @@ class AlertingWatch:
                 method=settings.method,
                 interval_seconds=settings.interval_seconds,
                 ailments=self._ailments,
+                evaluated=self._was_evaluated,
             )
             self._beating = self._tasks.create_task(self._heartbeat.run())
 
@@ -332,7 +322,7 @@ class AlertingWatch:
     def _asserted(self, asserter: Asserter) -> list[Alert]:
         if self._engine is None:
             return []
-        return self._engine.asserted(asserter.id, self._clock.now(), self._describe)
+        return self._engine.asserted(asserter.id, self._clock.now(), self._describing.described)
 
     def _ailments(self) -> list[str]:
         assert self._asserting is not None
@@ -340,13 +330,12 @@ class AlertingWatch:
         evaluation = None
         if self._evaluated is not None:
             evaluation = Turn("evaluations", monotonic - self._evaluated[1], EVALUATION_SECONDS)
-        told = any(at is not None and now - at < UNTOLD_SECONDS for at in self._asserting.told_at().values())
         return list(
             ailments(
                 ledger=self._ledger,
-                polls=poll_turns(self._fleet.watches, self._board.view(), began_at_seconds=self._began_at),
+                polls=self._poll_turns.newest(self._fleet.watches, self._board.view()),
                 evaluation=evaluation,
-                told_by_assertion=told,
+                assertions=self._asserting.assertions(),
                 now=now,
             )
         )
@@ -356,5 +345,6 @@ class AlertingWatch:
         while True:
             if await self._ledger.step():
                 self._news.tell()
+            self._let_go()
             self._board.post(DELIVERED, tuple(self._delivered()), wakes=False)
             await asyncio.sleep(LOOK_SECONDS)

@@ -6,6 +6,7 @@ the disk, raises StateError, and may be called from any thread; verbs call them 
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ HISTORY_ROWS = 10_000  # about 10 MB
 # What became of a notification is of use the next morning; a row may be 20 kB.
 FINISHED_SECONDS = 86_400.0
 FINISHED_ROWS = 1_000
+GIVEN_UP = "dead"  # the state of a row that nobody took
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class AlertingBatch:
     rows: tuple[StoredRow, ...] = ()
     ended: tuple[tuple[float, bytes], ...] = ()  # resolved_at and document
     receivers: Mapping[str, bytes | None] = field(default_factory=dict)
+    lost: frozenset[int] = frozenset()  # rows given up that still count, however old they are
     whole: bool = False  # it is all there is: what is stored and not in it goes first
 
 
@@ -100,7 +103,10 @@ class AlertingStore:
             if batch.whole:
                 for table in ("alerts", "alert_groups", "alert_receivers"):
                     connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names from above
-                connection.execute("DELETE FROM alert_outbox WHERE finished_at IS NULL")
+                # What was given up may have been made good since; what was delivered stays to be read.
+                connection.execute(
+                    "DELETE FROM alert_outbox WHERE finished_at IS NULL OR state = ?", (GIVEN_UP,)
+                )
             if batch.evaluated_at is not None:
                 connection.execute(
                     "INSERT OR REPLACE INTO alert_evaluation (only, at) VALUES (1, ?)", (batch.evaluated_at,)
@@ -182,9 +188,10 @@ def _write_rows(connection: sqlite3.Connection, batch: AlertingBatch) -> None:
     )
     if any(row.finished_at is not None for row in batch.rows):
         connection.execute(
-            "DELETE FROM alert_outbox WHERE finished_at < ?1 OR id IN (SELECT id FROM alert_outbox"
-            " WHERE finished_at IS NOT NULL ORDER BY finished_at DESC, id DESC LIMIT -1 OFFSET ?2)",
-            (batch.now - FINISHED_SECONDS, FINISHED_ROWS),
+            "DELETE FROM alert_outbox WHERE (finished_at < ?1 OR id IN (SELECT id FROM alert_outbox"
+            " WHERE finished_at IS NOT NULL ORDER BY finished_at DESC, id DESC LIMIT -1 OFFSET ?2))"
+            " AND id NOT IN (SELECT value FROM json_each(?3))",
+            (batch.now - FINISHED_SECONDS, FINISHED_ROWS, json.dumps(sorted(batch.lost))),
         )
 
 

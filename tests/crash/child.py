@@ -125,7 +125,7 @@ async def live(life: Life) -> None:
         now = clock.now()
         since = now if restored.evaluated_at is None else restored.evaluated_at
         engine.restore(restored.alerts, restored.groups, evaluated_at=since, now=now)
-        deliverer = Deliverer(ledger=ledger, receivers=sinks, clock=clock)
+        deliverer = Deliverer(ledger=ledger, receivers=sinks, owed={}, clock=clock)
         delivering = asyncio.create_task(deliverer.run())
         quiet_since = now
         while life.calm_at is None or clock.now() < max(life.calm_at, quiet_since) + CALM_SECONDS:

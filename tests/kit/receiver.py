@@ -155,13 +155,12 @@ class ScriptedReceiver:
             await writer.drain()
 
 
-class KeylessWebhook(Webhook):
-    """Told as a webhook is, but it knows no repeat by its key: as a chat."""
-
-    drops_repeats = False
-
-
 def webhook(url: str, *, name: str = "hook", keyless: bool = False, deadline_seconds: float = 1.0) -> Webhook:
-    """Return a webhook whose deadline may be shorter than the configuration allows."""
-    settings = WebhookSettings.model_construct(url=Secret(url), deadline_seconds=deadline_seconds)
-    return (KeylessWebhook if keyless else Webhook)(id=f"{name}-1", name=name, settings=settings)
+    """Return a webhook whose deadline may be shorter than the configuration allows.
+
+    `keyless`: it knows no repeat by its key, as a chat.
+    """
+    settings = WebhookSettings.model_construct(
+        url=Secret(url), deadline_seconds=deadline_seconds, idempotent=not keyless
+    )
+    return Webhook(id=f"{name}-1", name=name, settings=settings)

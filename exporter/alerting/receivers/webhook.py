@@ -36,13 +36,13 @@ _QUOTED = re.compile(r"([\\.+*?()|\[\]{}^$])")
 class Webhook:
     """One endpoint. It may know a repeat by its `Idempotency-Key`, the same for every attempt."""
 
-    drops_repeats = True
     wants_reminders = True
     resolve_lives_seconds = RESOLVE_LIVES_SECONDS
 
     def __init__(self, *, id: str, name: str, settings: WebhookSettings) -> None:
         self.id = id
         self.name = name
+        self.drops_repeats = settings.idempotent
         self._url = settings.url.reveal()
         self._signing_secret = settings.signing_secret
         bearer = settings.bearer_token.reveal() if settings.bearer_token else None

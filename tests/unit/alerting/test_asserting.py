@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -15,7 +15,7 @@ from exporter.alerting.receivers.contract import Asserter, Sending
 from exporter.alerting.words import Alert, Delivery, Outcome
 from exporter.config.alerting import AlertmanagerSettings
 from tests.kit.clock import ManualClock
-from tests.kit.notifications import alert
+from tests.kit.notifications import NOW, alert
 from tests.kit.receiver import BUSY, REFUSE, TOO_MANY, Arrival, ScriptedReceiver
 
 
@@ -97,13 +97,11 @@ async def test_the_state_is_told_again_when_the_interval_is_over() -> None:
         asserting(clock, Truth(), alertmanager(server.url)) as told,
     ):
         await until(lambda: counted(told, "delivered") == 1.0)
-        first = told.told_at()["am-1"]
         clock.advance(60.0)
 
         await until(lambda: counted(told, "delivered") == 2.0)
 
-        assert first is not None
-        assert told.told_at() == {"am-1": first + 60.0}
+        assert [len(peers(arrival)) for arrival in server.arrivals] == [1, 1]
 
 
 async def test_what_was_not_taken_is_told_again_soon_as_it_is_then() -> None:
@@ -155,7 +153,7 @@ async def test_one_that_refuses_is_down_and_delays_no_other(capsys: pytest.Captu
 
             assert value(told, "closed", name="qdrantx_receiver_up") == 0.0
             assert value(told, "open", name="qdrantx_receiver_up") == 1.0
-            assert told.told_at()["closed-1"] is None
+            assert [len(each.taken) for each in told.assertions()] == [0, 1]
 
     assert capsys.readouterr().out.count("assertion.failed") == 1
 
@@ -176,7 +174,117 @@ async def test_asserters_come_and_go_at_a_reload() -> None:
         await until(lambda: counted(told, "delivered", "other") == 2.0)
 
         assert len(old.arrivals) == 1
-        assert list(told.told_at()) == ["other-1"]
+        assert [reading.labels[0] for reading in told.readings()].count("am") == 0
+
+
+OLDEST = "qdrantx_notification_oldest_pending_timestamp_seconds"
+
+
+async def test_what_nobody_takes_is_pending_since_it_was_first_to_be_told() -> None:
+    """An Alertmanager that is away has no queue, and must be seen to be stuck all the same."""
+    clock = ManualClock(NOW)
+    async with ScriptedReceiver() as server:
+        away = alertmanager(server.url)
+    async with asserting(clock, Truth(), away) as told:
+        for times in (1.0, 2.0, 3.0):
+            await until(lambda: counted(told, "retry") >= times)  # noqa: B023
+            clock.advance(60.0)
+
+        assert value(told, "am", name=OLDEST) == NOW
+        assert value(told, "am", name="qdrantx_notifications_pending") == 1.0
+        await server.start()
+        clock.advance(60.0)
+        await until(lambda: counted(told, "delivered") == 1.0)
+        assert value(told, "am", name="qdrantx_notifications_pending") == 0.0
+        await server.stop()
+
+
+async def test_what_may_not_be_told_yet_is_pending_too() -> None:
+    """A server that asks for an hour is silent about what begins meanwhile."""
+    clock, truth = ManualClock(NOW), Truth([])
+    async with ScriptedReceiver() as server:
+        server.script(then=replace(TOO_MANY, headers={"Retry-After": "3600"}))
+        async with asserting(clock, truth, alertmanager(server.url)) as told:
+            truth.alerts = [alert(1)]
+            told.wake()
+            await until(lambda: counted(told, "retry") == 1.0)
+            clock.advance(600.0)
+            truth.alerts = [alert(2)]
+            told.wake()
+            await until(lambda: value(told, "am", name=OLDEST) == NOW + 600)
+
+            assert len(server.arrivals) == 1
+
+
+async def test_a_telling_of_nothing_is_no_success() -> None:
+    """Nobody was asked, so nobody took anything."""
+    truth = Truth([])
+    async with (
+        ScriptedReceiver() as server,
+        asserting(ManualClock(), truth, alertmanager(server.url)) as told,
+    ):
+        truth.alerts = [alert()]
+        told.wake()
+        await until(lambda: counted(told, "delivered") == 1.0)
+        truth.alerts = []
+        told.wake()
+        await until(lambda: not told.assertions()[0].taken)
+
+        assert counted(told, "delivered") == 1.0
+        assert len(server.arrivals) == 1
+
+
+async def test_one_that_refused_is_asked_again_though_there_is_nothing_to_tell() -> None:
+    """Or it would be down until something fires, long after a person mended it."""
+    clock, truth = ManualClock(), Truth()
+    async with ScriptedReceiver() as server:
+        server.script(REFUSE)
+        async with asserting(clock, truth, alertmanager(server.url)) as told:
+            await until(lambda: counted(told, "refused") == 1.0)
+            truth.alerts = []
+            clock.advance(60.0)
+            await until(lambda: counted(told, "delivered") == 1.0)
+
+            assert server.arrivals[-1].json == []
+            assert value(told, "am", name="qdrantx_receiver_up") == 1.0
+
+
+async def test_what_was_taken_in_part_is_said_once_until_it_is_whole_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A member that is down takes nothing from the other, and would else be noticed with the second."""
+    clock = ManualClock()
+    async with ScriptedReceiver() as gone:
+        pass
+    async with ScriptedReceiver() as server:
+        settings = AlertmanagerSettings.model_construct(
+            urls=tuple(each.url.removesuffix("/hook") for each in (server, gone)), deadline_seconds=5.0
+        )
+        async with asserting(clock, Truth(), Alertmanager(id="am-1", name="am", settings=settings)) as told:
+            for times in (1.0, 2.0, 3.0):
+                await until(lambda: counted(told, "delivered") == times)  # noqa: B023
+                clock.advance(60.0)
+            await gone.start()
+            clock.advance(60.0)
+            await until(lambda: counted(told, "delivered") == 4.0)
+            await gone.stop()
+            clock.advance(60.0)
+            await until(lambda: counted(told, "delivered") == 5.0)
+
+    assert capsys.readouterr().out.count("assertion.taken_in_part") == 2
+
+
+async def test_a_bug_in_what_is_to_be_told_ends_nobody() -> None:
+    """What was to be told before goes on being told."""
+    clock, truth = ManualClock(), Truth()
+    async with ScriptedReceiver() as server, asserting(clock, truth, alertmanager(server.url)) as told:
+        await until(lambda: counted(told, "delivered") == 1.0)
+        truth.alerts = None  # type: ignore[assignment]
+        clock.advance(60.0)
+
+        await until(lambda: counted(told, "delivered") == 2.0)
+
+        assert [len(peers(arrival)) for arrival in server.arrivals] == [1, 1]
 
 
 class Broken:

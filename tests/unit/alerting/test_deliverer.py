@@ -14,7 +14,10 @@ from exporter.alerting.deliverer import Deliverer
 from exporter.alerting.ledger import Ledger
 from exporter.alerting.outbox import RowState
 from exporter.alerting.receivers.contract import Receiver, Sending
-from exporter.alerting.words import Changes, Delivery, Notification
+from exporter.alerting.receivers.webhook import Webhook
+from exporter.alerting.words import Changes, Delivery, Notification, Outcome
+from exporter.config.alerting import WebhookSettings
+from exporter.config.secret import Secret
 from tests.kit.clock import ManualClock
 from tests.kit.notifications import (
     NOW,
@@ -64,6 +67,7 @@ class Delivering:
         self.deliverer = Deliverer(
             ledger=self.ledger,
             receivers={receiver.id: receiver for receiver in receivers},
+            owed={},
             clock=clock,
             external_url="https://watch.example.com",
             uniform=highest,
@@ -244,10 +248,10 @@ async def test_a_reload_tries_a_refusing_receiver_at_once(hook: ScriptedReceiver
         await hook.wait_for(1)
         await running.settled()
 
-        running.deliverer.reconfigure({HOOK: first})
+        running.deliverer.reconfigure({HOOK: first}, {})
         await hook.wait_for(2)
         await running.settled()
-        running.deliverer.reconfigure({HOOK: second})
+        running.deliverer.reconfigure({HOOK: second}, {})
         await hook.wait_for(3)
         await running.settled()
 
@@ -328,6 +332,30 @@ async def test_a_chat_gets_a_message_without_an_answer_four_times_at_most(
 
         assert running.outcomes() == {"unknown": 4.0, "expired": 1.0}
         assert running.gauge("qdrantx_notifications_pending") == 0.0
+
+
+async def test_a_webhook_is_taken_for_one_that_knows_no_repeat_unless_it_is_said_to(
+    hook: ScriptedReceiver, clock: ManualClock
+) -> None:
+    """One that acts and answers too late pages four times at most, and says so; its resolve goes once."""
+    settings = WebhookSettings(url=Secret(hook.url)).model_copy(update={"deadline_seconds": 0.1})
+    hook.script(then=HANG_BUT_TAKE)
+    async with delivering(clock, Webhook(id=HOOK, name="hook", settings=settings)) as running:
+        await running.tell(fires())
+        for unknowns, seconds in ((1, 30.0), (2, 120.0), (3, 600.0), (4, 600.0)):
+            await running.until(lambda: running.outcomes().get("unknown") == unknowns)  # noqa: B023
+            await running.settled()
+            await running.advance(seconds)
+        assert await running.stays_silent(hook)
+        hook.script()
+        await running.tell(resolves(at=NOW + 1_400))
+        await running.until(lambda: running.outcomes().get("delivered") == 1)
+        await running.settled()
+        await running.advance(600.0)
+        assert await running.stays_silent(hook)
+
+        assert told(hook) == [("trigger", 1)] * 4 + [("resolve", 1)]
+        assert [arrival.json["qdrantx"]["maybeRepeat"] for arrival in hook.arrivals[:2]] == [False, True]
 
 
 async def test_the_repeat_of_a_resolve_does_not_close_the_next_incident(
@@ -422,7 +450,7 @@ async def test_a_receiver_that_leaves_finishes_what_it_is_sending_and_takes_up_n
         await running.tell(fires())
         await hook.wait_for(1)
         new = webhook(other.url, name="other")
-        running.deliverer.reconfigure({new.id: new})
+        running.deliverer.reconfigure({new.id: new}, {})
         await running.settled()
         await running.tell(fires(key="late"))
         await running.tell(fires(receiver="other-1"))
@@ -431,6 +459,61 @@ async def test_a_receiver_that_leaves_finishes_what_it_is_sending_and_takes_up_n
         assert await running.stays_silent(hook)
         assert running.gauge("qdrantx_receiver_up") is None
         assert running.gauge("qdrantx_receiver_up", "other") == 1.0
+
+
+async def test_a_receiver_that_left_and_refuses_us_is_nobodys_alarm_and_goes_when_it_is_owed_nothing(
+    hook: ScriptedReceiver, clock: ManualClock
+) -> None:
+    """It is tried until its resolve is too old; a person who took it out has nothing to mend."""
+    leaving = webhook(hook.url)
+    hook.script(then=REFUSE)
+    async with ScriptedReceiver() as other, delivering(clock, leaving) as running:
+        new = webhook(other.url, name="other")
+        await running.tell(fires())
+        await hook.wait_for(1)
+        await running.settled()
+
+        running.deliverer.reconfigure({new.id: new}, {HOOK: leaving})
+        await hook.wait_for(2)
+        await running.settled()
+
+        assert running.gauge("qdrantx_receiver_up") is None
+        assert running.gauge("qdrantx_notifications_pending") == 1.0
+        await running.tell(resolves(at=NOW + 10))
+        assert running.outcomes() == {}
+        running.deliverer.release([HOOK, new.id])
+        await running.tell(fires(at=NOW + 20, episode=2))
+        await running.advance(900.0)
+        assert await running.stays_silent(hook)
+        assert running.gauge("qdrantx_receiver_up", "other") == 1.0
+
+
+async def test_what_not_everybody_behind_a_receiver_got_is_said_once_until_all_did(
+    clock: ManualClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mail that one of two recipients was refused has arrived, and yet a person must hear of it."""
+    partly = Partly()
+    async with delivering(clock, partly) as running:
+        for number in range(5):
+            await running.tell(fires(receiver="partly-1", key=str(number)))
+            await running.until(lambda: running.outcomes("partly").get("delivered") == number + 1)  # noqa: B023
+
+    assert capsys.readouterr().out.count("notification.delivered_in_part") == 2
+
+
+class Partly:
+    """A receiver with two recipients, one of whom is refused but for the fourth time."""
+
+    id, name = "partly-1", "partly"
+    drops_repeats, wants_reminders, resolve_lives_seconds = False, True, 3_600.0
+    times = 0
+
+    async def deliver(self, notification: Notification, sending: Sending) -> Delivery:
+        self.times += 1
+        return Delivery(Outcome.DELIVERED, "" if self.times == 4 else "dba@example.org was refused")
+
+    async def close(self) -> None:
+        pass
 
 
 class Broken:

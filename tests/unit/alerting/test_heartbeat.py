@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
 import httpx
 import pytest
 
+from exporter.alerting.assertions import Assertions
 from exporter.alerting.heartbeat import Heartbeat, Turn, ailments, stalled, untold
 from exporter.alerting.ledger import Ledger
 from exporter.alerting.outbox import Outbox, Row
+from exporter.alerting.words import Alert
 from tests.kit.clock import ManualClock
 from tests.kit.notifications import NOW, RESOLVE, TRIGGER, UPDATE, alert, group, notification
 from tests.kit.receiver import BUSY, ScriptedReceiver
@@ -19,13 +23,35 @@ HEALTHY = Turn("evaluation", 30.0, 15.0)
 
 
 def heartbeat(url: str, *reasons: str, method: Literal["GET", "POST"] = "GET") -> Heartbeat:
-    return Heartbeat(url=url, method=method, interval_seconds=60.0, ailments=lambda: reasons)
+    return Heartbeat(
+        url=url, method=method, interval_seconds=60.0, ailments=lambda: reasons, evaluated=asyncio.Event()
+    )
 
 
 async def beat(heartbeat: Heartbeat, times: int = 1) -> None:
     async with httpx.AsyncClient(timeout=0.3) as client:
         for _ in range(times):
             await heartbeat.beat(client)
+
+
+async def test_the_first_beat_waits_for_the_first_evaluation() -> None:
+    """Before it nothing ails us, and there is nothing to warn of."""
+    evaluated = asyncio.Event()
+    async with ScriptedReceiver() as server:
+        heart = Heartbeat(
+            url=server.url,
+            method="GET",
+            interval_seconds=60.0,
+            ailments=lambda: stalled([], Turn("evaluations", 0.0, 15.0) if evaluated.is_set() else None),
+            evaluated=evaluated,
+        )
+        beating = asyncio.create_task(heart.run())
+        await asyncio.sleep(0.1)
+        evaluated.set()
+        await server.wait_for(1)
+        beating.cancel()
+
+        assert heart.outcomes["withheld"] == 0
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -85,10 +111,18 @@ def test_loops_must_turn_within_three_and_two_intervals(
     assert list(stalled([poll], evaluation)) == words
 
 
-def waiting(*rows: Row, now: float = NOW + 301) -> list[str]:
+def asserted(*untold: Alert, taken: tuple[Alert, ...] = ()) -> Assertions:
+    """Return what an Alertmanager lacks since NOW, and what it took then."""
+    one = Assertions()
+    one.see((*untold, *taken), NOW)
+    one.settle((*untold, *taken), {alert.fingerprint for alert in taken}, NOW)
+    return one
+
+
+def waiting(*rows: Row, assertions: Sequence[Assertions] = (), now: float = NOW + 301) -> list[str]:
     """Return what is untold of hook-1's rows, while chat-1 was told of alert 1."""
     groups = {("hook-1", "k"): group(alert(1), alert(2)), ("chat-1", "c"): group(alert(1), receiver="chat-1")}
-    return list(untold(rows, groups, now=now))
+    return list(untold(rows, groups, assertions, now=now))
 
 
 def test_a_page_that_nobody_got_for_five_minutes_stops_the_heart() -> None:
@@ -124,6 +158,34 @@ def test_only_pages_count() -> None:
     assert waiting(*rows) == []
 
 
+def test_a_page_that_an_alertmanager_has_not_taken_for_five_minutes_stops_the_heart() -> None:
+    """It has no queue; alert 1 was told by the chat."""
+    lacks = asserted(alert(1), alert(3))
+
+    assert waiting(assertions=[lacks]) == ["nobody was told of PeerDown, 10.0.0.3:6333, shop, critical"]
+    assert waiting(assertions=[lacks], now=NOW + 300) == []
+    assert waiting(assertions=[asserted(alert(3, firing=False))]) == []
+
+
+def test_a_page_is_told_once_an_alertmanager_of_its_routes_took_it() -> None:
+    """Not by one that was routed something else, or nothing."""
+    stuck = Row(1, notification(TRIGGER, firing=(alert(3),)), "a")
+
+    assert waiting(stuck, assertions=[asserted(taken=(alert(3),))]) == []
+    assert len(waiting(stuck, assertions=[asserted(), asserted(taken=(alert(4),))])) == 1
+
+
+def test_what_an_alertmanager_took_is_told_though_it_went_away_after_it() -> None:
+    """Somebody knows; NotificationsStuck tells the others of the rest. Until it fires anew."""
+    took = asserted(taken=(alert(3),))
+    took.settle([alert(3)], set(), NOW + 60)
+    assert waiting(assertions=[took], now=NOW + 3_600) == []
+
+    took.see([alert(3, fired_at=NOW + 3_000)], NOW + 3_000)
+
+    assert len(waiting(assertions=[took], now=NOW + 3_600)) == 1
+
+
 async def test_a_page_that_was_rejected_stops_the_heart_too() -> None:
     """It left the queue, but nobody got it; until the Alertmanager has it, or it is over."""
     ledger = Ledger(store=None, clock=ManualClock(NOW))
@@ -133,18 +195,12 @@ async def test_a_page_that_was_rejected_stops_the_heart_too() -> None:
     assert row is not None
     outbox.give_up(outbox.begin(row, now=NOW), now=NOW, reason="400")
 
-    def found(*, told_by_assertion: bool = False) -> list[str]:
+    def found(*assertions: Assertions) -> list[str]:
         return list(
-            ailments(
-                ledger=ledger,
-                polls=(),
-                evaluation=HEALTHY,
-                told_by_assertion=told_by_assertion,
-                now=NOW + 400,
-            )
+            ailments(ledger=ledger, polls=(), evaluation=HEALTHY, assertions=assertions, now=NOW + 400)
         )
 
     assert found() == ["nobody was told of PeerDown, shop"]
-    assert found(told_by_assertion=True) == []
+    assert found(asserted(taken=(alert(1),))) == []
     outbox.queue(replace(notification(RESOLVE), created_at=NOW + 390))
     assert found() == []

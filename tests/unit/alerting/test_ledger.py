@@ -336,6 +336,55 @@ async def test_what_cannot_be_stored_is_told_all_the_same(kept: Kept, clock: Man
     assert list(kept.ledger.outbox.rows()) == []
 
 
+async def give_up_next(ledger: Ledger) -> None:
+    row = await ledger.take(HOOK, send)
+    assert row is not None
+    await ledger.settle(lambda outbox: outbox.give_up(row, now=NOW, reason="400"))
+
+
+@pytest.mark.parametrize("hours", [1.0, 30.0])
+async def test_a_restart_knows_of_a_trigger_that_was_given_up_while_it_fires(
+    kept: Kept, clock: ManualClock, hours: float
+) -> None:
+    """Also when all else of that day is forgotten: its resolve is owed to nobody."""
+    await kept.ledger.load(SETTINGS)
+    await kept.ledger.commit(fires())
+    await give_up_next(kept.ledger)
+    clock.advance(hours * 3_600)
+    await kept.ledger.commit(fires(key="other", at=clock.now()))
+    row = await kept.ledger.take(HOOK, send)
+    assert row is not None
+    await kept.ledger.settle(lambda outbox: outbox.delivered(row, now=clock.now(), drops_repeats=True))
+
+    ledger, _ = await kept.restarted()
+
+    assert [row.key for row in ledger.outbox.lost()] == ["k"]
+    await ledger.commit(resolves(at=clock.now()))
+    assert list(ledger.outbox.rows()) == []
+
+
+async def test_what_was_given_up_while_nothing_could_be_stored_is_stored_later(
+    kept: Kept, clock: ManualClock
+) -> None:
+    """And what was given up before and made good meanwhile counts no more."""
+    await kept.ledger.load(SETTINGS)
+    await kept.ledger.commit(fires(key="good"))
+    await give_up_next(kept.ledger)
+    kept.forbid_growth()
+    await kept.ledger.commit(many(2_000))
+    assert kept.ledger.unsaved
+    await give_up_next(kept.ledger)
+    await kept.ledger.commit(resolves(key="good", at=NOW + 5))
+
+    kept.allow_growth()
+    clock.advance(SAVE_AGAIN_SECONDS)
+    await kept.ledger.step()
+
+    assert not kept.ledger.unsaved
+    ledger, _ = await kept.restarted()
+    assert [row.key for row in ledger.outbox.lost()] == ["k"]
+
+
 async def test_a_full_disk_takes_the_next_step_from_the_reserve(disk: SmallDisk, clock: ManualClock) -> None:
     """Nothing is unsaved; the reserve is taken again when there is room."""
     kept = Kept(disk.path / "state", clock)

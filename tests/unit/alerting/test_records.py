@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from exporter.alerting.outbox import Row
 from exporter.alerting.records import (
     SPECS,
     ReceiverRecord,
@@ -15,7 +14,7 @@ from exporter.alerting.records import (
 )
 from exporter.alerting.words import Condition, Level, Operator, Rule, RuleSight, Selector
 from exporter.model import CLUSTER_LABEL, Kind, MetricSpec, Reading
-from tests.kit.notifications import NOW, TRIGGER, alert, notification
+from tests.kit.notifications import NOW, alert
 
 METRIC = MetricSpec("m", Kind.GAUGE, "what", "unit", "source")
 
@@ -49,9 +48,7 @@ def test_every_outcome_of_a_receiver_is_there_from_the_start() -> None:
 
 def test_the_oldest_notification_that_waits_is_told() -> None:
     """When it was decided on, not when it was last tried."""
-    rows = [Row(1, notification(TRIGGER, at=NOW + 5), "a"), Row(2, notification(TRIGGER, at=NOW), "b")]
-
-    found = values(ReceiverRecord().readings("hook", up=False, waiting=rows))
+    found = values(ReceiverRecord().readings("hook", up=False, waiting=[NOW + 5, NOW]))
 
     assert found["receiver_up", "hook"] == 0.0
     assert found["notifications_pending", "hook"] == 2.0
@@ -60,11 +57,7 @@ def test_the_oldest_notification_that_waits_is_told() -> None:
 
 def test_a_page_that_was_given_up_is_stuck_as_long_as_it_fires() -> None:
     """It waits no more, but nobody has it: the rule about stuck notifications must see it."""
-    lost = [Row(1, notification(TRIGGER, at=NOW - 60), "a")]
-
-    found = values(
-        ReceiverRecord().readings("hook", up=True, waiting=[Row(2, notification(TRIGGER), "b")], lost=lost)
-    )
+    found = values(ReceiverRecord().readings("hook", up=True, waiting=[NOW], lost=[NOW - 60]))
 
     assert found["notifications_pending", "hook"] == 1.0
     assert found["notification_oldest_pending_timestamp_seconds", "hook"] == NOW - 60

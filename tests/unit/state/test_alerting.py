@@ -7,6 +7,7 @@ import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,31 @@ def test_finished_notifications_are_kept_for_a_day_and_a_thousand_of_them(store:
 
     ids = [row.id for row in store.load().rows]
     assert ids == [1, *range(15, 15 + FINISHED_ROWS)]
+
+
+def test_what_was_given_up_and_still_counts_is_kept_however_old_and_many_others_are(
+    store: AlertingStore,
+) -> None:
+    """A resolve that comes days later must know that its trigger was never taken."""
+    given_up = StoredRow(1, "hook-1", "k", "dead", NOW, b"{}")
+    store.write(AlertingBatch(NOW, rows=(given_up, row(2, finished_at=NOW)), lost=frozenset({1})))
+    later = NOW + 3 * FINISHED_SECONDS
+
+    store.write(AlertingBatch(later, rows=(row(3, finished_at=later),), lost=frozenset({1})))
+    assert [row.id for row in store.load().rows] == [1, 3]
+    store.write(AlertingBatch(later, rows=(row(4, finished_at=later),)))
+
+    assert [row.id for row in store.load().rows] == [3, 4]
+
+
+def test_a_whole_batch_says_itself_what_was_given_up(store: AlertingStore) -> None:
+    """What was given up before may have been made good while nothing could be stored."""
+    dead = StoredRow(1, "hook-1", "k", "dead", NOW, b"{}")
+    store.write(AlertingBatch(NOW, rows=(dead,), lost=frozenset({1})))
+
+    store.write(AlertingBatch(NOW + 60, rows=(replace(dead, id=2),), lost=frozenset({2}), whole=True))
+
+    assert [row.id for row in store.load().rows] == [2]
 
 
 def test_history_is_read_newest_first_and_kept_for_a_month(store: AlertingStore) -> None:

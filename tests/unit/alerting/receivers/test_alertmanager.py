@@ -38,6 +38,14 @@ class Picky(Service):
         return super()._answer()
 
 
+class Tiring(Service):
+    """Takes one request, and no more."""
+
+    def _answer(self) -> bytes:
+        self.manner.status = 200 if len(self.posted) == 1 else 503
+        return super()._answer()
+
+
 async def test_every_member_is_told_itself() -> None:
     """Alertmanager's members share silences, not the alerts of their clients."""
     async with Service() as one, Service() as other:
@@ -76,7 +84,56 @@ async def test_a_bad_alert_costs_only_itself() -> None:
         said = await tell(asserter(service.url), alerts)
 
     assert len(service.posted) == 4
-    assert (Outcome.DELIVERED, f"127.0.0.1:{service.port}: 1 alerts not taken: 400: bad label") == said
+    assert said == (
+        Outcome.REJECTED,
+        "not taken by any member: IndexingLag (bad, prod, search, warning);"
+        f" 127.0.0.1:{service.port}: 1 alerts not taken: 400: bad label",
+    )
+
+
+async def test_an_alert_that_one_member_rejects_and_another_takes_is_delivered() -> None:
+    """They may be of different versions; the one that took it tells the other."""
+    alerts = [alert(collection=name) for name in ("a", "bad")]
+    async with Picky() as picky, Service() as service:
+        one = asserter(picky.url, service.url)
+        delivery = await one.tell(alerts, sending())
+        await one.close()
+
+    assert (delivery.outcome, delivery.taken) == (Outcome.DELIVERED, {each.fingerprint for each in alerts})
+    assert delivery.reason == f"127.0.0.1:{picky.port}: 1 alerts not taken: 400: bad label"
+
+
+async def test_an_alert_that_every_member_that_answers_rejects_is_rejected() -> None:
+    """One that is down is named beside it; what else there was is taken."""
+    alerts = [alert(collection=name) for name in ("a", "bad")]
+    async with Picky() as picky:
+        one = asserter(picky.url, f"http://127.0.0.1:{closed_port()}")
+        delivery = await one.tell(alerts, sending())
+        await one.close()
+
+    assert (delivery.outcome, delivery.taken) == (Outcome.REJECTED, {alerts[0].fingerprint})
+    assert delivery.reason.startswith("not taken by any member: IndexingLag (bad")
+    assert "cannot connect" in delivery.reason
+
+
+async def test_what_a_member_takes_before_it_breaks_counts() -> None:
+    """The rest is to be told again soon."""
+    alerts = [alert(collection=f"c{number}") for number in range(300)]
+    async with Tiring() as service:
+        one = asserter(service.url)
+        delivery = await one.tell(alerts, sending())
+        await one.close()
+
+    assert (delivery.outcome, len(delivery.taken)) == (Outcome.RETRY, 256)
+
+
+async def test_without_alerts_a_member_is_asked_whether_it_takes_anything() -> None:
+    """An empty list changes nothing there."""
+    async with Service() as service, Service(Manner(status=403)) as closed:
+        said = [await tell(asserter(each.url), []) for each in (service, closed)]
+
+    assert [outcome for outcome, _ in said] == [Outcome.DELIVERED, Outcome.REFUSED]
+    assert [posted.body for posted in service.posted] == [b"[]"]
 
 
 async def test_many_alerts_go_in_batches() -> None:

@@ -164,7 +164,7 @@ async def test_a_receiver_says_who_it_is_and_sends_json(kind: str) -> None:
     [
         ("slack", False, True),
         ("pagerduty", True, False),
-        ("webhook", True, True),
+        ("webhook", False, True),
         ("email", False, True),
         ("apprise", False, True),
     ],

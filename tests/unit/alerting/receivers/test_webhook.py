@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from exporter.alerting.receivers.webhook import webhook_body
+from exporter.alerting.receivers.webhook import Webhook, webhook_body
 from exporter.alerting.words import Outcome
+from exporter.config.alerting import WebhookSettings
+from exporter.config.secret import Secret
 from tests.unit.alerting.receivers.cases import (
     BEARER,
     SIGNING,
@@ -109,3 +111,13 @@ async def test_each_attempt_says_which_it_is_and_is_signed() -> None:
     signed = first.headers["qdrantx-timestamp"].encode() + b"." + first.body
     expected = hmac.new(SIGNING.encode(), signed, hashlib.sha256).hexdigest()
     assert f"sha256={expected}" == first.headers["qdrantx-signature"]
+
+
+def test_an_endpoint_drops_repeats_only_where_the_configuration_says_so() -> None:
+    """Most know no Idempotency-Key, and one that acts twice pages twice."""
+    unsaid = WebhookSettings(url=Secret("https://bot.example.com"))
+    said = WebhookSettings(url=Secret("https://bot.example.com"), idempotent=True)
+
+    one, other = (Webhook(id="bot-1", name="bot", settings=each) for each in (unsaid, said))
+
+    assert (one.drops_repeats, other.drops_repeats) == (False, True)
