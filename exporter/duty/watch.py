@@ -19,6 +19,7 @@ from exporter.alerting.heartbeat import Heartbeat, Turn, ailments
 from exporter.alerting.ledger import LOOK_SECONDS, Ledger
 from exporter.alerting.receivers.contract import Asserter, Receiver
 from exporter.alerting.rules.evaluate import Evaluator, keep_histories
+from exporter.alerting.rules.load import EVALUATION_SECONDS
 from exporter.alerting.rules.presence import ClusterPresence
 from exporter.alerting.setup import Setup
 from exporter.alerting.words import Alert, Finding, RuleSight
@@ -38,8 +39,6 @@ from exporter.web.face import LandingAlert
 
 log = get_logger()
 
-# Ages and moments become true while nothing is learnt; the fast sources are polled that often too.
-EVALUATION_SECONDS = 15.0
 # Peers are polled in step, so one answer announces others; a page must not wait long for them.
 SETTLE_SECONDS = 0.1
 # Deriving and evaluating take some 0.1 s at 1,000 collections. There a step waits half a second for the
@@ -196,7 +195,11 @@ class AlertingWatch:
             )
             await self._ledger.see_silences()  # one that was made a moment ago holds back what comes now
             changes = self._engine.step(
-                findings, now, silences=self._ledger.silences, describe=self._describing.described
+                findings,
+                now,
+                silences=self._ledger.silences,
+                describe=self._describing.described,
+                monotonic_seconds=view.monotonic_seconds,
             )
             await self._ledger.commit(changes)
             self._evaluated = (now, self._clock.monotonic())
@@ -294,8 +297,10 @@ class AlertingWatch:
 
     def rules_document(self) -> dict[str, Any]:
         """Return the rules in force with their alerts, ready for JSON."""
-        alerts = self._engine.alerts() if self._engine is not None else ()
-        return rules_document(self.plan.rules.rules, self._sights, alerts)
+        rules = self.plan.rules.rules
+        if self._engine is None:
+            return rules_document(rules, self._sights, ())
+        return rules_document(rules, self._sights, self._engine.alerts(), self._engine.held_back())
 
     def landing_alerts(self) -> tuple[LandingAlert, ...]:
         """Return what fires, for the landing page."""

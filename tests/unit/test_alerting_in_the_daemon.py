@@ -223,7 +223,10 @@ async def test_a_silence_made_beside_the_daemon_holds_back_what_was_not_told(gro
             what="the alert fires",
         )
         assert ground.heard() == []
-        assert (await ground.firing())["PeerDown"]["heldBack"]
+        assert (await ground.firing())["PeerDown"]["heldBack"] == "silenced"
+        groups = (await daemon.get("/api/v1/rules")).json()["data"]["groups"]
+        alerts = [alert for group in groups for rule in group["rules"] for alert in rule["alerts"]]
+        assert [one["heldBack"] for one in alerts if one["labels"]["alertname"] == "PeerDown"] == ["silenced"]
         listed = await run_command("silence", "list", "--output", "json", state)
         (silence,) = yaml.safe_load(listed.stdout)
 

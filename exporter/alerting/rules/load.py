@@ -23,7 +23,8 @@ from exporter.config.written import Written
 from exporter.errors import ConfigError
 from exporter.model import MetricSpec
 
-# A source must fire before what it explains pages: every rule is evaluated at least so often.
+# Every rule is evaluated at least so often: ages and moments become true while nothing is learnt, and the
+# fast sources are polled that often too. A source must fire before what it explains pages.
 EVALUATION_SECONDS = 15.0
 
 IN_THE_CONFIGURATION: KeyPath = ("alerting",)
