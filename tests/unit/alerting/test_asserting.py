@@ -29,8 +29,10 @@ class Truth:
     """What is told now."""
 
     alerts: list[Alert] = field(default_factory=lambda: [alert()])
+    looks: int = 0  # times that somebody asked
 
     def __call__(self, asserter: Asserter) -> Sequence[Alert]:
+        self.looks += 1
         return tuple(self.alerts)
 
 
@@ -214,6 +216,22 @@ async def test_what_may_not_be_told_yet_is_pending_too() -> None:
             await until(lambda: value(told, "am", name=OLDEST) == NOW + 600)
 
             assert len(server.arrivals) == 1
+
+
+async def test_a_pause_that_is_over_with_nothing_to_tell_is_over() -> None:
+    """What begins after it does not wait for another one."""
+    clock, truth = ManualClock(NOW), Truth()
+    async with ScriptedReceiver() as server:
+        server.script(replace(TOO_MANY, headers={"Retry-After": "3600"}))
+        async with asserting(clock, truth, alertmanager(server.url)) as told:
+            await until(lambda: counted(told, "retry") == 1.0)
+            truth.alerts, looks = [], truth.looks
+            clock.advance(3_600.0)
+            await until(lambda: truth.looks > looks)
+            truth.alerts = [alert(2)]
+            told.wake()
+
+            await until(lambda: counted(told, "delivered") == 1.0)
 
 
 async def test_a_telling_of_nothing_is_no_success() -> None:

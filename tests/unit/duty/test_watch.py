@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from exporter.alerting.receivers.webhook import Webhook
 from exporter.board import Board
 from exporter.clock import SystemClock
+from exporter.config.alerting import WebhookSettings
+from exporter.config.secret import Secret
 from exporter.config.settings import Settings
 from exporter.duty.plan import Plan, plan
 from exporter.duty.watch import AlertingWatch
@@ -78,10 +82,25 @@ async def running(of: Plan) -> AsyncIterator[Running]:
             await task
 
 
+class Watched(Webhook):
+    """A webhook that tells when it is let go."""
+
+    def __init__(self, *, id: str, url: str) -> None:
+        super().__init__(id=id, name="old", settings=WebhookSettings(url=Secret(url)))
+        self.closed = asyncio.Event()
+
+    async def close(self) -> None:
+        await super().close()
+        self.closed.set()
+
+
 async def test_a_receiver_that_refuses_us_and_leaves_is_soon_nobodys_alarm(tmp_path: Path) -> None:
     """It is owed nothing, for it never heard of anything; no second reload is needed for it to go."""
     async with ScriptedReceiver(lambda: REFUSE) as old, ScriptedReceiver() as new:
         before = planned(tmp_path, old=old.url)
+        (id,) = before.receivers
+        leaving = Watched(id=id, url=old.url)
+        before = replace(before, receivers={id: leaving})
         async with running(before) as alerting:
             await alerting.until(lambda page: ("qdrantx_alerting_unsaved",) in page)
             alerting.board.post(ProducerKey("", "", "test"), ())  # or it would look in 15 seconds
@@ -91,5 +110,7 @@ async def test_a_receiver_that_refuses_us_and_leaves_is_soon_nobodys_alarm(tmp_p
 
             await new.wait_for(1)
             await alerting.until(lambda page: not any(key[1:2] == ("old",) for key in page))
+            async with asyncio.timeout(10.0):
+                await leaving.closed.wait()
 
             assert alerting.page()["qdrantx_receiver_up", "new"] == 1.0
