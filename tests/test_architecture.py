@@ -42,6 +42,7 @@ DOORS = {
     "pydantic": ("config", "web.web_file"),
     "pydantic_core": ("config",),
     "qdrant_edge": ("embedded",),
+    "re2": ("config.expressions",),
     "rich": ("cli", "cli_start", "once", "probing", "demo", "alert_verbs"),
     "sqlite3": ("state",),
     "starlette": ("web",),

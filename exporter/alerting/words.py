@@ -6,12 +6,12 @@ Data only: no I/O, no clock. Times are Unix seconds, durations are seconds.
 from __future__ import annotations
 
 import operator
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from exporter.config.expressions import matches_whole
 from exporter.model import MetricSpec
 
 ALERTNAME = "alertname"
@@ -98,7 +98,7 @@ class Matcher:
 
     def matches(self, text: str) -> bool:
         """Whether a label of this value satisfies the matcher."""
-        hit = re.fullmatch(self.value, text) is not None if self.regex else text == self.value
+        hit = matches_whole(self.value, text) if self.regex else text == self.value
         return hit is not self.negative
 
     def __str__(self) -> str:

@@ -32,9 +32,6 @@ from exporter.config.problems import KeyPath, ProblemList
 from exporter.config.rules_file import MatchWritten, OperandWritten, RuleWritten, SelectorWritten
 from exporter.model import Kind, MetricSpec
 
-# RE2, which Prometheus and Alertmanager have, knows none of these.
-_NOT_IN_RE2 = re.compile(r"\(\?(?:[=!(#>]|<[=!]|P=)|\\[1-9]|[*+?}]\+")
-
 MOST_NAMES_TOLD = 20  # more would bury what is wrong
 
 
@@ -152,8 +149,6 @@ class RuleBuilder:
             check_expression(pattern)
         except ValueError as error:
             self._note(below, str(error))
-        if _NOT_IN_RE2.search(pattern):
-            self._note(below, "Prometheus has no look-around, back references and possessive repeats")
         return Matcher(name, pattern, regex=True, negative=match.not_regex is not None)
 
     def _check_reduce(

@@ -204,7 +204,7 @@ BAD = [
        "route.continue: nothing comes after the first route; remove it, or move it into a route under routes:"),
     of("  route: {routes: [{match: ['severity'], routes: [{receiver: x, match: ['a=~\"(\"']}]}]}\n",
        "route.routes.0.match.0: write a matcher such as severity=\"critical\", collection=~\"tmp_.*\", peer!=\"a\" or team!~\"x|y\"",
-       "route.routes.0.routes.0.match.0: behind =~: this is not a regular expression: missing ), unterminated subpattern at position 0",
+       "route.routes.0.routes.0.match.0: behind =~: this is not a regular expression that Prometheus knows (RE2): missing ): (",
        "route.routes.0.routes.0.receiver: there is no such receiver; known here: ops"),
     of("  route: {group_wait: 2h, group_interval: 0s, repeat_interval: 5}\n",
        "route.group_wait: write 0s to 1h: who is told an hour later is told too late",
