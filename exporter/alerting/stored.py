@@ -14,6 +14,7 @@ import msgspec
 
 from exporter.alerting.outbox import OPEN, Row
 from exporter.alerting.words import Alert, Ended, Silence
+from exporter.config.expressions import check_expression
 from exporter.logs import get_logger
 from exporter.state import AlertingStore, StoredRow, StoredSilence
 
@@ -56,7 +57,7 @@ def history(store: AlertingStore, *, limit: int) -> tuple[Ended, ...]:
 
 def silences(store: AlertingStore) -> tuple[Silence, ...]:
     """Return every silence, those that ended within the last 30 days too. Raises StateError."""
-    return decode_all(store.silences(), Silence)
+    return tuple(silence for silence in decode_all(store.silences(), Silence) if _can_match(silence))
 
 
 def put_silence(store: AlertingStore, silence: Silence, *, now: float) -> None:
@@ -64,15 +65,26 @@ def put_silence(store: AlertingStore, silence: Silence, *, now: float) -> None:
     store.put_silence(StoredSilence(silence.id, silence.ends_at, encode(silence)), now=now)
 
 
+def _can_match(silence: Silence) -> bool:
+    """Whether its expressions are such that a label can be held against them."""
+    try:
+        for matcher in silence.matchers:
+            if matcher.regex:
+                check_expression(matcher.value)
+    except ValueError as error:
+        log.error("alerting.silence_dropped", silence=silence.id, error=str(error))
+        return False
+    return True
+
+
 def expire_silence(store: AlertingStore, silence_id: str, *, now: float) -> Silence | None:
     """End a silence now and return it; None when there is none of this id that still runs or waits.
 
     The id's beginning is enough where only one silence has it. Raises StateError.
     """
-    found = [
-        silence for silence in silences(store) if silence.id.startswith(silence_id) and silence.ends_at > now
-    ]
-    if len(found) != 1:
+    lasting = [silence for silence in silences(store) if silence.ends_at > now]
+    found = [silence for silence in lasting if silence_id and silence.id.startswith(silence_id)]
+    if len(found) != 1:  # an empty id is a variable that was not set, and no wish
         return None
     ended = replace(found[0], ends_at=now, starts_at=min(found[0].starts_at, now))
     put_silence(store, ended, now=now)

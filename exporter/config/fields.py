@@ -169,17 +169,23 @@ def _path(path: Path, info: ValidationInfo) -> Path:
 
 def _existing_file(path: Path, info: ValidationInfo) -> Path:
     path = _path(path, info)
-    if not isinstance(info.context, Written) or path.is_file():
-        return path
-    if path.is_dir():
-        raise ValueError(f"{path} is a directory; write the path of a file")
+    try:
+        if not isinstance(info.context, Written) or path.is_file():
+            return path
+        if path.is_dir():
+            raise ValueError(f"{path} is a directory; write the path of a file")
+    except OSError as error:  # a name that is too long, for one
+        raise ValueError(f"this is not the path of a file: {error.strerror}") from None
     raise ValueError(f"there is no file {path} that we may see")
 
 
 def _directory(path: Path, info: ValidationInfo) -> Path:
     path = _path(path, info)
-    if isinstance(info.context, Written) and path.exists() and not path.is_dir():
-        raise ValueError(f"{path} is not a directory")
+    try:
+        if isinstance(info.context, Written) and path.exists() and not path.is_dir():
+            raise ValueError(f"{path} is not a directory")
+    except OSError as error:
+        raise ValueError(f"this is not the path of a directory: {error.strerror}") from None
     return path
 
 

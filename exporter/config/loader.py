@@ -94,10 +94,13 @@ def _validated(tree: dict[str, Any], problems: ProblemList, written: Written) ->
 def _problems_of_web_file(tree: dict[str, Any], written: Written) -> tuple[Problem, ...]:
     web = tree.get("web")
     path = web.get("config_file") if isinstance(web, dict) else None
-    if not isinstance(path, str) or not (written.directory / path).is_file():
+    if not isinstance(path, str):
         return ()
     try:
-        load_web_file(written.directory / path)
+        if (written.directory / path).is_file():
+            load_web_file(written.directory / path)
     except ConfigError as error:
         return error.problems
+    except OSError:  # no name of a file, which the models say
+        return ()
     return ()

@@ -257,6 +257,17 @@ async def test_only_one_silence_that_still_runs_is_expired(kept: Kept) -> None:
     assert stored.expire_silence(kept.store, "5ad", now=NOW) is None
     assert stored.expire_silence(kept.store, "5ad1", now=NOW + 600) is None
     assert stored.expire_silence(kept.store, "5ad1", now=NOW) is not None
+    assert stored.expire_silence(kept.store, "", now=NOW) is None  # a variable that was not set
+
+
+async def test_a_silence_that_cannot_be_held_against_a_label_is_left_out(kept: Kept) -> None:
+    """Another version may have taken its expression; it must not keep every step from its end."""
+    good = Silence("5ad1", (Matcher("peer", "a"),), "ada", "", NOW, NOW + 600, NOW)
+    bad = replace(good, id="5ad2", matchers=(Matcher("peer", "(?=a)", regex=True),))
+    for silence in (good, bad):
+        stored.put_silence(kept.store, silence, now=NOW)
+
+    assert stored.silences(kept.store) == (good,)
 
 
 async def test_a_document_of_another_version_costs_itself(kept: Kept) -> None:

@@ -338,6 +338,14 @@ BAD_FILES = [
         ["config.yaml:3: web.config_file: DIRECTORY is a directory; write the path of a file"],
     ),
     (
+        PEERS + f"web: {{config_file: {'x' * 300}}}",
+        ["config.yaml:3: web.config_file: this is not the path of a file: File name too long"],
+    ),
+    (
+        PEERS + f"state: {{dir: {'x' * 300}}}",
+        ["config.yaml:3: state.dir: this is not the path of a directory: File name too long"],
+    ),
+    (
         PEERS + "log: {level: trace}",
         ["config.yaml:3: log.level: write one of 'debug', 'info', 'warn' or 'error'"],
     ),
