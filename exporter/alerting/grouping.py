@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from exporter.alerting.routing import GROUP_INTERVAL_SECONDS, REPEAT_INTERVAL_SECONDS, ResolvedRoute
+from exporter.alerting.routing import REPEAT_INTERVAL_SECONDS, ResolvedRoute
 from exporter.alerting.words import Alert, AlertState, Group, NotificationKind
 
 MAX_MEMBERS = 20  # of a notification, each of firing and resolved; nobody reads more of them
@@ -21,9 +21,9 @@ ASSERT_RESOLVED_SECONDS = 900.0
 class Pace:
     """How long a group waits for company, between updates, and until it repeats itself, in seconds."""
 
-    wait: float = 0.0
-    interval: float = GROUP_INTERVAL_SECONDS
-    repeat: float = REPEAT_INTERVAL_SECONDS
+    wait: float
+    interval: float
+    repeat: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ class Decision:
 def pace_of(routes: Iterable[ResolvedRoute], severity: str) -> Pace:
     """Return the pace of a group that several routes lead to: the shortest of each time."""
     found = list(routes)
-    if not found:  # nothing leads there any more
-        return Pace()
+    if not found:  # nothing leads there any more: all that is left to tell is the end, and at once
+        return Pace(wait=0.0, interval=0.0, repeat=REPEAT_INTERVAL_SECONDS)
     return Pace(
         wait=min(route.wait_seconds(severity) for route in found),
         interval=min(route.group_interval_seconds for route in found),

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from exporter.alerting.hearing import Hearing
 from exporter.alerting.membership import GroupId
 from exporter.alerting.outbox import Outbox, Row
 from exporter.alerting.stored import decode_all, encode, silences, stored_row
@@ -60,6 +61,7 @@ class Ledger:
         self._queued = asyncio.Event()
         self._alerts: dict[str, Alert] = {}
         self._groups: dict[GroupId, Group] = {}
+        self._hearing = Hearing()
         self._outbox = Outbox()
         self._settings: dict[str, bytes] = {}  # of receivers that are configured or owed a message, by id
         self._configured: frozenset[str] = frozenset()
@@ -144,6 +146,7 @@ class Ledger:
     def _restore(self, stored: StoredAlerting) -> None:
         self._alerts = {alert.fingerprint: alert for alert in decode_all(stored.alerts, Alert)}
         self._groups = {(group.receiver, group.key): group for group in decode_all(stored.groups, Group)}
+        self._hearing = Hearing(self._groups.values())
         self._outbox = Outbox(decode_all((row.document for row in stored.rows), Row))
         self._owed_stored = dict(stored.receivers)
         self._settings = dict(stored.receivers)
@@ -207,11 +210,14 @@ class Ledger:
 
     def _apply(self, changes: Changes) -> None:
         self._alerts.update((alert.fingerprint, alert) for alert in changes.alerts)
-        self._groups.update(((group.receiver, group.key), group) for group in changes.groups)
+        for group in changes.groups:
+            self._groups[group.receiver, group.key] = group
+            self._hearing.put(group)
         for fingerprint in changes.alerts_dropped:
             self._alerts.pop(fingerprint, None)
         for group_id in changes.groups_dropped:
             self._groups.pop(group_id, None)
+            self._hearing.drop(group_id)
         self._evaluated_at = changes.evaluated_at
         if self._store is not None:
             self._ended.extend(changes.ended)
@@ -349,8 +355,7 @@ class Ledger:
 
     def _owed(self) -> dict[str, bytes]:
         """Return the settings of every receiver that heard of something or is owed a message."""
-        ids = {row.receiver for row in self._outbox.rows()}
-        ids |= {group.receiver for group in self._groups.values() if group.heard}
+        ids = self._outbox.receivers() | self._hearing.receivers()
         return {id: self._settings[id] for id in sorted(ids) if id in self._settings}
 
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from exporter.alerting.backoff import RETRY_AFTER_CAP_SECONDS
 from exporter.alerting.grouping import MAX_MEMBERS
+from exporter.alerting.heads import Head, Heads
 from exporter.alerting.words import Notification, NotificationKind, severity_rank
 
 # PagerDuty takes events in without order: a trigger that timed out may land after its resolve.
@@ -77,12 +77,13 @@ class Outbox:
     def __init__(self, rows: Iterable[Row] = ()) -> None:
         """`rows` are in order of id, finished ones too: they tell what is owed no resolve."""
         self._queues: dict[str, dict[str, list[Row]]] = {}
+        self._heads: dict[str, Heads] = {}  # of the same receivers
         self._lost: dict[tuple[str, str], Row] = {}  # given up, and nothing of the group told since
         self._next_id = 1
         for row in rows:
             self._next_id = row.id + 1
             if row.state in OPEN:
-                self._queue_of(row.receiver, row.key).append(row)
+                self._append(row)
             else:
                 self._remember(row)
 
@@ -100,35 +101,33 @@ class Outbox:
 
     def due(self, receiver: str, now: float) -> Row | None:
         """Return the row to send next to a receiver: worst severity first, then the oldest."""
-        # Nothing waits longer than Retry-After may ask: what seems to, the clock was set back since.
-        ready = (
-            row for row in self._heads(receiver) if not 0.0 < row.not_before - now <= RETRY_AFTER_CAP_SECONDS
-        )
-        return min(ready, key=lambda row: (severity_rank(row.notification.severity), row.id), default=None)
+        heads = self._heads.get(receiver)
+        key = None if heads is None else heads.due(now)
+        return None if key is None else self._queues[receiver][key][0]
 
     def due_at(self, receiver: str) -> float | None:
         """Return when the next row is due, in Unix seconds; None when none waits for that."""
-        return min((row.not_before for row in self._heads(receiver)), default=None)
+        heads = self._heads.get(receiver)
+        return None if heads is None else heads.due_at()
+
+    def receivers(self) -> frozenset[str]:
+        """Return the ids of all receivers that something waits for."""
+        return frozenset(self._queues)
 
     def is_followed(self, row: Row) -> bool:
         """Whether something waits behind a row that is being sent."""
         return len(self._queues[row.receiver][row.key]) > 1
-
-    def _heads(self, receiver: str) -> Iterator[Row]:
-        for queue in self._queues.get(receiver, {}).values():
-            if queue[0].state is RowState.PENDING:
-                yield queue[0]
 
     # --- changing ----------------------------------------------------------------------------------
 
     def queue(self, notification: Notification) -> tuple[Row, ...]:
         """Take a notification in, and out what it makes needless."""
         row = self._new(notification)
-        queue = self._queue_of(row.receiver, row.key)
+        queue = self._queues.get(row.receiver, {}).get(row.key)
         if queue and queue[-1].kind is NotificationKind.RESOLVE and queue[-1].unknowns:
             # It waits long for want of an answer; what fires now must not wait with it.
             self._put(replace(queue[-1], not_before=0.0))
-        queue.append(row)
+        self._append(row)
         changed = self._collapsed(row.receiver, row.key, notification.created_at)
         return changed if any(other.id == row.id for other in changed) else (*changed, row)
 
@@ -151,7 +150,7 @@ class Outbox:
         again = replace(
             self._new(row.notification, again=True), not_before=now + REPEAT_RESOLVE_SECONDS, is_repeat=True
         )
-        self._queue_of(row.receiver, row.key).append(again)
+        self._append(again)
         return (done, again)
 
     def again(
@@ -199,19 +198,21 @@ class Outbox:
         self._next_id += 1
         return row
 
-    def _queue_of(self, receiver: str, key: str) -> list[Row]:
-        return self._queues.setdefault(receiver, {}).setdefault(key, [])
+    def _append(self, row: Row) -> None:
+        self._queues.setdefault(row.receiver, {}).setdefault(row.key, []).append(row)
+        self._changed(row.receiver, row.key)
 
     def _put(self, row: Row) -> None:
         queue = self._queues[row.receiver][row.key]
         queue[[other.id for other in queue].index(row.id)] = row
+        self._changed(row.receiver, row.key)
 
     def _take_off(self, finished: Row) -> bool:
         """Remove the first row of a queue; say whether something waits behind it."""
         queue = self._queues[finished.receiver][finished.key]
         queue.pop(0)
         self._remember(finished)
-        self._tidy(finished.receiver, finished.key)
+        self._changed(finished.receiver, finished.key)
         return bool(queue)
 
     def _remember(self, finished: Row) -> None:
@@ -222,20 +223,29 @@ class Outbox:
 
     def _collapsed(self, receiver: str, key: str, now: float) -> tuple[Row, ...]:
         """Take out of a queue what need not be told; return the rows that changed."""
-        before = self._queue_of(receiver, key)
+        before = self._queues[receiver][key]
         kept, gone = collapse(before, lost=self._lost.get((receiver, key)), now=now)
         self._queues[receiver][key] = kept
-        self._tidy(receiver, key)
+        self._changed(receiver, key)
         for row in gone:
             self._remember(row)
         unchanged = {id(row) for row in before}
         return (*gone, *(row for row in kept if id(row) not in unchanged))
 
-    def _tidy(self, receiver: str, key: str) -> None:
-        if not self._queues[receiver][key]:
+    def _changed(self, receiver: str, key: str) -> None:
+        """Note what is first in a queue by now, and let it go where it is empty."""
+        queue = self._queues[receiver][key]
+        first = queue[0] if queue and queue[0].state is RowState.PENDING else None
+        heads = self._heads.setdefault(receiver, Heads())
+        heads.put(key, None if first is None else _head(first))
+        if not queue:
             del self._queues[receiver][key]
         if not self._queues[receiver]:
-            del self._queues[receiver]
+            del self._queues[receiver], self._heads[receiver]
+
+
+def _head(row: Row) -> Head:
+    return Head(row.not_before, severity_rank(row.notification.severity), row.id)
 
 
 def collapse(queue: Sequence[Row], *, lost: Row | None, now: float) -> tuple[list[Row], list[Row]]:

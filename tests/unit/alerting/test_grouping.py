@@ -186,13 +186,20 @@ def test_a_clock_set_back_delays_nothing_for_long(group: Group) -> None:
 
 
 def test_the_pace_of_a_group_is_the_shortest_of_the_routes_to_it() -> None:
-    """Each time by itself; without a route the defaults."""
+    """Each time by itself."""
     first = ResolvedRoute("ops", (), 10.0, 600.0, 3_600.0)
     second = ResolvedRoute("ops", (), None, 60.0, 7_200.0)
 
     assert pace_of([first, second], "warning") == Pace(10.0, 60.0, 3_600.0)
     assert pace_of([second], "critical").wait == 0.0
-    assert pace_of([], "warning").interval == 300.0
+
+
+def test_a_group_that_no_route_leads_to_any_more_ends_as_soon_as_its_alerts_do() -> None:
+    """A reload changed the route or group_by: no interval is configured for it any more."""
+    pace = pace_of([], "warning")
+
+    assert decide(heard("a"), standing(done="a"), pace, now=T + 1, reminds=True).told is RESOLVE
+    assert decide(heard("a", "b"), standing(held="b", done="a"), pace, now=T + 1, reminds=True).told is None
 
 
 def test_a_receiver_that_leaves_is_told_that_all_is_over() -> None:
