@@ -5,7 +5,6 @@ It says no more than whether it worked: no status, no Retry-After, and no way to
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import logging
 import re
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from exporter.alerting.messages import Message, message, plain
 from exporter.alerting.receivers.contract import Sending
+from exporter.alerting.receivers.own_threads import OwnThreads
 from exporter.alerting.spoken import clipped, units
 from exporter.alerting.words import Delivery, Notification, NotificationKind, Outcome
 from exporter.config.alerting import AppriseSettings
@@ -53,14 +53,15 @@ class Apprise:
         self._url = settings.url
         self._deadline_seconds = settings.deadline_seconds
         self._told: apprise.Apprise | None = None
-        self._one_at_a_time = asyncio.Lock()
+        self._threads = OwnThreads(limit=1)  # its plugins keep state of their own
 
     async def deliver(self, notification: Notification, sending: Sending) -> Delivery:
         """Send once. After the deadline the attempt goes on in its thread, and may yet arrive."""
         said = message(notification, sending)
         try:
-            async with asyncio.timeout(self._deadline_seconds), self._one_at_a_time:
-                return await asyncio.to_thread(self._send, said, notification)
+            return await self._threads.attempt(
+                lambda: self._send(said, notification), deadline_seconds=self._deadline_seconds
+            )
         except TimeoutError:
             return Delivery(Outcome.UNKNOWN, f"no answer within {format_duration(self._deadline_seconds)}")
 

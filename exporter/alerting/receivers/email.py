@@ -11,6 +11,7 @@ from html import escape
 
 from exporter.alerting.messages import Line, Message, message, plain
 from exporter.alerting.receivers.contract import Sending
+from exporter.alerting.receivers.own_threads import OwnThreads
 from exporter.alerting.receivers.posting import USER_AGENT
 from exporter.alerting.receivers.smtp import submit
 from exporter.alerting.spoken import clipped, one_line
@@ -19,6 +20,8 @@ from exporter.config.alerting import EmailSettings
 
 SUBJECT_CHARACTERS = 200  # more than any list of mails shows
 BODY_CHARACTERS = 100_000  # twenty alerts in full are a third of it
+# Conversations at once: those past their deadline are cut, but a name may still be looked up.
+THREADS = 2
 RESOLVE_LIVES_SECONDS = 86_400.0  # whoever reads mail reads it within the day
 
 
@@ -33,12 +36,13 @@ class Email:
         self.id = id
         self.name = name
         self._settings = settings
+        self._threads = OwnThreads(limit=THREADS)
 
     async def deliver(self, notification: Notification, sending: Sending) -> Delivery:
         """Hand one mail to the server, for all recipients at once."""
         settings = self._settings
         mail = composed(notification, sending, sender=settings.sender, recipients=settings.recipients)
-        return await submit(mail, settings)
+        return await submit(mail, settings, self._threads)
 
     async def close(self) -> None:
         """Nothing is kept open."""

@@ -1,4 +1,4 @@
-"""One mail handed to an SMTP server, in a thread, under a total deadline that the thread obeys too."""
+"""One mail handed to an SMTP server, in a thread, under a total deadline that cuts the connection."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import smtplib
 import socket
 import ssl
 import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from email.message import EmailMessage
 from email.utils import parseaddr
 from enum import Enum
 
 from exporter.alerting.receivers.answers import system_words
+from exporter.alerting.receivers.own_threads import OwnThreads
 from exporter.alerting.words import Delivery, Outcome
 from exporter.config.alerting import EmailSettings
 from exporter.config.quantities import format_duration
@@ -32,12 +35,11 @@ class Step(Enum):
     MAIL = "the mail"
 
 
-async def submit(mail: EmailMessage, settings: EmailSettings) -> Delivery:
+async def submit(mail: EmailMessage, settings: EmailSettings, threads: OwnThreads) -> Delivery:
     """Hand a mail over and return what came of it. The deadline ends the thread's connection too."""
     talk = _Talk(mail, settings)
     try:
-        async with asyncio.timeout(settings.deadline_seconds):
-            return await asyncio.to_thread(talk.run)
+        return await threads.attempt(talk.run, deadline_seconds=settings.deadline_seconds)
     except TimeoutError:
         outcome = Outcome.UNKNOWN if talk.cut() else Outcome.RETRY
         how_far = "after the mail was sent" if outcome is Outcome.UNKNOWN else "before the mail was sent"
@@ -68,20 +70,20 @@ class _Talk:
         self._step = Step.CONNECTION
         self._is_written = False  # the mail is whole on its way
         self._lock = threading.Lock()
-        self._socket: socket.socket | None = None
+        self._wire: socket.socket | None = None  # a second handle: TLS takes the first one away
         self._is_cut = False
         self._is_sending = False
 
     def cut(self) -> bool:
         """End the conversation; return whether the server may have the whole mail by now.
 
-        A connection that is still being made ends by its own timeout, and then sends nothing.
+        A name that is still looked up cannot be cut; then nothing is connected to.
         """
         with self._lock:
             self._is_cut = True
-            if self._socket is not None:
+            if self._wire is not None:
                 with suppress(OSError):
-                    self._socket.shutdown(socket.SHUT_RDWR)
+                    self._wire.shutdown(socket.SHUT_RDWR)
             return self._is_sending
 
     def run(self) -> Delivery:
@@ -107,22 +109,40 @@ class _Talk:
                 with suppress(smtplib.SMTPException, OSError):
                     smtp.putcmd("quit")  # and nobody waits for a goodbye
                 smtp.close()
+            self._watch(None)
 
     def _connected(self) -> smtplib.SMTP:
         host, port, seconds = self._settings.host, self._settings.port, self._settings.deadline_seconds
         # smtplib would ask the DNS for our full name, however long that takes.
         name = socket.gethostname()
-        if self._settings.tls == "tls":
-            context = ssl.create_default_context()
-            return smtplib.SMTP_SSL(host, port, name, timeout=seconds, context=context)
-        return smtplib.SMTP(host, port, name, timeout=seconds)
+        return _Smtp(self._opened, host, port, name, timeout=seconds)
+
+    def _opened(self) -> socket.socket:
+        """Return a socket that `cut` can end from before it is connected, with TLS where that comes first."""
+        until = time.monotonic() + self._settings.deadline_seconds
+        failure: OSError = socket.gaierror("no address")
+        found = socket.getaddrinfo(self._settings.host, self._settings.port, type=socket.SOCK_STREAM)
+        for family, kind, protocol, _, address in found:
+            wire = socket.socket(family, kind, protocol)
+            try:
+                self._watch(wire)
+                wire.settimeout(max(until - time.monotonic(), 0.001))
+                wire.connect(address)
+                return self._encrypted(wire)
+            except OSError as error:
+                wire.close()
+                failure = error
+        raise failure
+
+    def _encrypted(self, wire: socket.socket) -> socket.socket:
+        if self._settings.tls != "tls":
+            return wire
+        return ssl.create_default_context().wrap_socket(wire, server_hostname=self._settings.host)
 
     def _introduce(self, smtp: smtplib.SMTP) -> None:
         """Say who we are, encrypted where that is wanted."""
-        self._watch(smtp)
         if self._settings.tls == "starttls":
             smtp.starttls(context=ssl.create_default_context())
-            self._watch(smtp)  # the socket is another one now
         smtp.ehlo_or_helo_if_needed()
         if self._settings.username is not None:
             self._step = Step.LOGIN
@@ -154,14 +174,32 @@ class _Talk:
             raise smtplib.SMTPResponseException((passing or [*refused_codes.values()])[0], b"")
         return ", ".join(f"{to} was refused with {code}" for to, code in refused_codes.items())
 
-    def _watch(self, smtp: smtplib.SMTP) -> None:
+    def _watch(self, wire: socket.socket | None) -> None:
+        """Let `cut` end this socket from now on, and the one before no more."""
         with self._lock:
-            self._socket = smtp.sock
-            self._stop_if_cut()
+            if self._wire is not None:
+                self._wire.close()
+            self._wire = None if wire is None else wire.dup()
+            if wire is not None:
+                self._stop_if_cut()
 
     def _stop_if_cut(self) -> None:
         if self._is_cut:
             raise smtplib.SMTPServerDisconnected("cut")
+
+
+class _Smtp(smtplib.SMTP):
+    """smtplib on a socket that we open: its own cannot be ended before the greeting is read."""
+
+    def __init__(
+        self, opened: Callable[[], socket.socket], host: str, port: int, name: str, *, timeout: float
+    ) -> None:
+        self._opened = opened
+        super().__init__(host, port, name, timeout=timeout)
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        # the hook by which smtplib's own SMTP_SSL brings its socket too
+        return self._opened()
 
 
 def _expect(wanted: int, reply: tuple[int, bytes]) -> None:

@@ -14,7 +14,7 @@ from exporter.alerting.words import Outcome
 from exporter.errors import ConfigError
 from tests.unit.alerting.receivers.cases import alert as made
 from tests.unit.alerting.receivers.cases import attempt, notification, notifications, receiver
-from tests.unit.alerting.receivers.services import Service
+from tests.unit.alerting.receivers.services import Manner, Service
 
 CASES = notifications()
 
@@ -36,6 +36,17 @@ async def test_a_url_that_no_plugin_knows_breaks_the_receiver() -> None:
     delivery = await attempt(receiver("apprise", "nosuchthing://x"))
 
     assert Outcome.REFUSED is delivery.outcome
+
+
+async def test_while_an_attempt_hangs_the_next_is_not_begun() -> None:
+    """Nothing can stop the library, so threads would pile up; what was not begun is tried again freely."""
+    async with Service(Manner(hangs=True)) as service:
+        one = receiver("apprise", service.url, deadline_seconds=0.2)
+        first, second = await attempt(one), await attempt(one)
+
+    assert (first.outcome, second.outcome) == (Outcome.UNKNOWN, Outcome.RETRY)
+    assert "still hang" in second.reason
+    assert len(service.posted) == 1
 
 
 def test_without_the_extra_the_start_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

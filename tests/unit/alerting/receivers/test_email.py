@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import email
 import email.policy
 import ssl
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from email.message import EmailMessage
 
 import pytest
@@ -182,3 +185,39 @@ def test_the_html_links_to_us_only() -> None:
     assert [f"{EXTERNAL_URL}/runbooks/IndexingLag", f"{EXTERNAL_URL}/"] == [
         part.split('"')[0] for part in page.split('href="')[1:]
     ]
+
+
+# What a server says bit by bit: a greeting of many lines, a TLS record of the largest size.
+DRIPPING = {"none": b"220-" + b"x" * 4_000, "tls": b"\x16\x03\x03\x40\x00" + b"\x02" * 4_000}
+
+
+@pytest.mark.parametrize("tls", DRIPPING)
+async def test_a_server_that_drips_its_first_words_leaves_no_thread_behind(tls: str) -> None:
+    """Each byte comes in time, and the whole never: the deadline cuts the connection."""
+    ended = 0
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal ended
+        with suppress(ConnectionError):
+            for byte in DRIPPING[tls]:
+                writer.write(bytes([byte]))
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        ended += 1
+        writer.close()
+
+    before = set(threading.enumerate())
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        settings = EmailSettings.model_construct(
+            host="127.0.0.1", port=port, tls=tls, username=None, password=None,
+            sender="watch@example.org", recipients=("ops@example.org",), deadline_seconds=0.15,
+        )  # fmt: skip
+        one = Email(id="mail-1", name="mail", settings=settings)
+        for _ in range(3):
+            delivery = await attempt(one)
+            assert (delivery.outcome, "no answer within" in delivery.reason) == (Outcome.RETRY, True)
+        async with asyncio.timeout(5):
+            while ended < 3 or set(threading.enumerate()) - before:
+                await asyncio.sleep(0.01)
