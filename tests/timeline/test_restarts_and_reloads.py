@@ -271,6 +271,19 @@ def test_a_route_that_leads_elsewhere_now_tells_the_end_where_the_beginning_was_
     ]
 
 
+@pytest.mark.parametrize("route", [{"receiver": "chat"}, {"receiver": "ops", "group_by": ["peer"]}])
+def test_a_group_that_no_route_leads_to_any_more_ends_with_its_alerts(route: dict[str, object]) -> None:
+    """The interval that was configured for it went with its route; nobody asked for the default one."""
+    line = firing(Timeline(DOWN, receivers=(OPS, CHAT), route={"receiver": "ops", "group_interval": "10s"}))
+    line.route = {**route, "group_interval": "10s"}
+    line.reload()
+    line.run(60)
+    line.set("PeerDown", False, peer="a")
+    line.run(60)
+
+    assert [str(each.kind) for each in line.notifications] == ["trigger", "trigger", "resolve", "resolve"]
+
+
 def test_a_cluster_that_was_removed_ends_its_alerts() -> None:
     """Evaluation says that it is gone."""
     line = firing(Timeline(DOWN))

@@ -15,9 +15,10 @@ from exporter.alerting import stored
 from exporter.alerting.ledger import SAVE_AGAIN_SECONDS, Ledger, Restored
 from exporter.alerting.outbox import Row, RowState
 from exporter.alerting.verdicts import GiveUp, Hold, Send
-from exporter.alerting.words import Changes, Ended, Matcher, Silence
+from exporter.alerting.words import Changes, Ended, Group, Matcher, Silence
 from exporter.errors import StateError
 from exporter.state import DATABASE_NAME, RESERVE_NAME, AlertingStore, State
+from tests.kit.calls import calls_of
 from tests.kit.clock import ManualClock
 from tests.kit.notifications import (
     CRITICAL,
@@ -305,6 +306,49 @@ async def test_settings_of_a_receiver_are_kept_while_it_is_owed_a_message_and_no
 
     assert ledger.owed_and_gone() == {}
     assert kept.store.load().receivers == {}
+
+
+class SlowGroup(Group):
+    """A group that calls a function to say what it heard."""
+
+    def __getattribute__(self, name: str) -> object:
+        return super().__getattribute__(name)
+
+
+async def test_who_is_owed_is_known_without_looking_at_every_group_and_row(clock: ManualClock) -> None:
+    """Each write asks twice, and a storm is ten thousand groups."""
+
+    async def calls(groups: int) -> int:
+        ledger = Ledger(store=None, clock=clock)
+        await ledger.load(SETTINGS)
+        step = [fires(key=f"k{number}") for number in range(groups)]
+        heard = tuple(
+            SlowGroup(each.receiver, each.key, each.labels, each.severity, heard=each.heard)
+            for changes in step
+            for each in changes.groups
+        )
+        told = tuple(each for changes in step for each in changes.notifications)
+        await ledger.commit(replace(step[0], groups=heard, notifications=told))
+        return calls_of(ledger.owed_and_gone)
+
+    assert await calls(2) == await calls(200)
+
+
+async def test_a_receiver_is_owed_until_its_last_group_is_over(kept: Kept) -> None:
+    """Whether the group says so, or is forgotten."""
+    await kept.ledger.load(SETTINGS)
+    for key in ("a", "b"):
+        await kept.ledger.commit(replace(fires(key=key), notifications=()))
+    await kept.ledger.configure({})
+    assert kept.ledger.owed_and_gone() == SETTINGS
+
+    await kept.ledger.commit(replace(resolves(key="a"), notifications=()))
+    assert kept.ledger.owed_and_gone() == SETTINGS
+    ledger, _ = await kept.restarted({})
+    assert ledger.owed_and_gone() == SETTINGS
+    await ledger.commit(Changes(NOW, groups_dropped=((HOOK, "b"), (HOOK, "never known"))))
+
+    assert ledger.owed_and_gone() == {}
 
 
 async def test_a_receiver_that_leaves_at_a_reload_is_still_owed(kept: Kept) -> None:
