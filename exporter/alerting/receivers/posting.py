@@ -8,17 +8,24 @@ import logging
 import re
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import ip_address
 from urllib.parse import parse_qsl, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
 from exporter import __version__
 from exporter.alerting.receivers.answers import REASON_CHARACTERS, Answer, NoAnswer, no_answer
+from exporter.alerting.receivers.own_threads import in_own_thread
+from exporter.alerting.words import Outcome
+from exporter.config.quantities import format_duration
 from exporter.logs import spellings_of
+from exporter.qdrant.names import HostLookup
 
 USER_AGENT = f"qdrant-exporter/{__version__}"
 JSON_HEADERS: Mapping[str, str] = {"Content-Type": "application/json"}
 
+NAME_HANGS = "nobody answered within {} what address the host has: look at the name servers"
 # Services say no in a line or two; what a wrong address answers may have no end.
 ANSWER_BYTES = 8_192
 # A part of a URL shorter than this is a word such as "hooks", and blotting it out would only puzzle.
@@ -28,6 +35,7 @@ SECRET_PART_CHARACTERS = 8
 _TALKATIVE = ("httpx", "httpcore")
 
 # Never through a proxy, as no program does it.
+_DIRECT_HOSTS = ("localhost", "127.0.0.1", "::1")
 _DIRECT = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 
 
@@ -55,6 +63,7 @@ class Poster:
         self._secrets = sorted(spelt, key=len, reverse=True)  # one may be the beginning of another
         self._client: httpx.AsyncClient | None = None
         self._making = asyncio.Lock()
+        self._lookup = HostLookup()
 
     async def post(
         self, url: str, body: bytes, *, headers: Mapping[str, str] = JSON_HEADERS
@@ -68,8 +77,12 @@ class Poster:
                 request = client.build_request(
                     "POST", url, content=body, headers=headers, extensions={"trace": way.note}
                 )
+                await self._look_up(request.url)
+                way.looked_up = True
                 await way.go(client, request)
         except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            if isinstance(error, TimeoutError) and not way.looked_up:
+                return NoAnswer(Outcome.RETRY, NAME_HANGS.format(format_duration(self._deadline_seconds)))
             if way.answer is None:
                 return no_answer(error, written=way.written, deadline_seconds=self._deadline_seconds)
         assert way.answer is not None
@@ -86,6 +99,7 @@ class Poster:
 
     async def close(self) -> None:
         """Close the client. A later `post` makes a new one."""
+        await self._lookup.close()
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
@@ -96,9 +110,20 @@ class Poster:
                 for talkative in _TALKATIVE:
                     logging.getLogger(talkative).setLevel(logging.WARNING)
                 # Off the loop: reading the system's authorities takes some ten milliseconds.
-                context = await asyncio.to_thread(ssl.create_default_context)
+                context = await in_own_thread(ssl.create_default_context)
                 self._client = self._new_client(context)
             return self._client
+
+    async def _look_up(self, url: httpx.URL) -> None:
+        """Ask for the addresses of the host that will be connected to. Raises OSError where it has none.
+
+        httpx asks again, in the event loop's pool of few threads, where a name server that says nothing
+        would leave no thread for anybody else. So it asks only for what was answered a moment ago; here
+        a name that hangs holds one thread of its own, whatever the number of attempts.
+        """
+        host = host_connected_to(url)
+        if not _is_address(host):
+            await self._lookup.resolve(host)
 
     def _new_client(self, context: ssl.SSLContext) -> httpx.AsyncClient:
         try:
@@ -130,10 +155,31 @@ def _check(url: str) -> None:
         raise httpx.InvalidURL("no such port")
 
 
+def host_connected_to(url: httpx.URL) -> str:
+    """Return the host of a URL, or of the proxy that the environment names for it."""
+    if url.host in _DIRECT_HOSTS:
+        return url.host
+    proxies = getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(url.netloc.decode("ascii")):
+        return url.host
+    named = httpx.URL(proxy if "://" in proxy else f"http://{proxy}")
+    return named.host or url.host
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 class _Way:
     """How far one request came."""
 
     def __init__(self) -> None:
+        self.looked_up = False
         self.written = False
         self.answer: Answer | None = None
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import email.utils
 import socket
+import threading
 
 import httpx
 import pytest
 import trustme
 
 from exporter.alerting.receivers.answers import UNUSABLE, no_answer, retry_after_seconds
-from exporter.alerting.receivers.posting import ANSWER_BYTES, Poster
+from exporter.alerting.receivers.posting import ANSWER_BYTES, NAME_HANGS, Poster, host_connected_to
 from exporter.alerting.words import Outcome
 from tests.unit.alerting.receivers.cases import NOW, attempt, receiver, sending
 from tests.unit.alerting.receivers.services import Manner, Service
@@ -163,6 +164,53 @@ async def test_a_proxy_of_the_environment_is_used_but_never_for_this_machine(
 
     assert [posted.path for posted in proxy.posted] == ["http://chat.example/hook"]
     assert [posted.path for posted in service.posted] == ["/here"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "url", "host"),
+    [
+        ({}, "https://chat.example/hook", "chat.example"),
+        ({"https_proxy": "http://proxy.example:3128"}, "https://chat.example/hook", "proxy.example"),
+        ({"all_proxy": "proxy.example:3128"}, "https://chat.example/hook", "proxy.example"),
+        ({"http_proxy": "http://proxy.example"}, "https://chat.example/hook", "chat.example"),
+        ({"https_proxy": "http://p.example", "no_proxy": "a.example"}, "https://a.example/", "a.example"),
+        ({"http_proxy": "http://proxy.example"}, "http://localhost:8080/", "localhost"),
+    ],
+)  # fmt: skip
+def test_the_host_that_is_looked_up_is_the_one_connected_to(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], url: str, host: str
+) -> None:
+    """Behind a proxy nobody here may know the name of the service."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name.upper(), raising=False)
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    assert host == host_connected_to(httpx.URL(url))
+
+
+async def test_name_servers_that_say_nothing_cost_one_thread_whatever_the_attempts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Were each to look up anew, none would be left for the services whose names are known."""
+    asked, go_on = [], threading.Event()
+
+    def hangs(host: str, *_: object, **__: object) -> list[object]:
+        asked.append(host)
+        go_on.wait()
+        raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hangs)
+    poster = Poster(deadline_seconds=0.1, secrets=[])
+    try:
+        got = [await poster.post("http://dead.example/hook", b"{}") for _ in range(3)]
+    finally:
+        go_on.set()
+        await poster.close()
+
+    assert {(Outcome.RETRY, NAME_HANGS.format("100ms"))} == set(got)
+    assert asked == ["dead.example"]
 
 
 async def test_a_proxy_that_cannot_be_is_told_and_raises_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
