@@ -274,10 +274,12 @@ def test_a_route_that_leads_elsewhere_now_tells_the_end_where_the_beginning_was_
 @pytest.mark.parametrize("route", [{"receiver": "chat"}, {"receiver": "ops", "group_by": ["peer"]}])
 def test_a_group_that_no_route_leads_to_any_more_ends_with_its_alerts(route: dict[str, object]) -> None:
     """The interval that was configured for it went with its route; nobody asked for the default one."""
-    line = firing(Timeline(DOWN, receivers=(OPS, CHAT), route={"receiver": "ops", "group_interval": "10s"}))
+    line = Timeline(DOWN, receivers=(OPS, CHAT), route={"receiver": "ops", "group_interval": "10s"})
+    line.set("PeerDown", True, peer="a")
+    line.run(150)
     line.route = {**route, "group_interval": "10s"}
     line.reload()
-    line.run(60)
+    line.run(30)
     line.set("PeerDown", False, peer="a")
     line.run(60)
 

@@ -99,7 +99,7 @@ def test_what_is_due_is_what_looking_at_every_row_would_tell(
         for each in RECEIVERS:
             times = [row.not_before for row in heads_of(outbox, each)]
             assert outbox.due_at(each) == min(times, default=None)
-            for now in (storm.now, storm.now + wait, storm.now - 5_000.0):
+            for now in (storm.now, storm.now + wait, storm.now - 3_500.0, storm.now - 5_000.0):
                 assert outbox.due(each, now) == due_by_looking(outbox, each, now)
         assert outbox.receivers() == {row.receiver for row in outbox.rows()}
 
@@ -112,6 +112,17 @@ def delivered_one_by_one(groups: int) -> None:
     while (row := outbox.due("hook-1", NOW)) is not None:
         outbox.due_at("hook-1")
         outbox.delivered(outbox.begin(row, now=NOW), now=NOW, drops_repeats=True)
+
+
+def test_what_waits_longer_than_anything_may_is_due_beside_what_waits_rightly() -> None:
+    """The clock was set back after it was put off; then the time came nearer all the same."""
+    heads = Heads()
+    heads.put("rightly", Head(NOW + 60.0, 0, 1))
+    heads.put("too long", Head(NOW + RETRY_AFTER_CAP_SECONDS + 10.0, 0, 2))
+
+    assert heads.due(NOW) == "too long"
+    assert heads.due(NOW + 10.0) is None
+    assert heads.due(NOW + 60.0) == "rightly"
 
 
 def test_ten_times_the_groups_cost_ten_times_as_much_to_deliver() -> None:
