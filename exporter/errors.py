@@ -3,6 +3,7 @@
     ExporterError
         ConfigError             what a person wrote cannot be used; carries every problem
         StateError              the state directory cannot be used
+            StateFull           for want of room, perhaps
         ListenError             an address cannot be listened on
         SourceError(kind)       a call to Qdrant failed
             SourceTimeout
@@ -51,6 +52,10 @@ class ConfigError(ExporterError):
 
 class StateError(ExporterError):
     """The state directory cannot be opened, read or written."""
+
+
+class StateFull(StateError):
+    """A write failed as it does where no room is left: once some is freed, it may succeed."""
 
 
 class ListenError(ExporterError):

@@ -11,7 +11,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 from exporter.alerting.hearing import Hearing
 from exporter.alerting.membership import GroupId
@@ -20,7 +19,7 @@ from exporter.alerting.stored import decode_all, encode, silences, stored_row
 from exporter.alerting.verdicts import GiveUp, Hold, Send
 from exporter.alerting.words import Alert, AlertState, Changes, Ended, Group, Silence
 from exporter.clock import Clock
-from exporter.errors import StateError
+from exporter.errors import StateError, StateFull
 from exporter.logs import get_logger
 from exporter.state import AlertingBatch, AlertingStore, Reserve, StoredAlerting
 from exporter.state.alerting import HISTORY_ROWS
@@ -33,7 +32,10 @@ SAVE_AGAIN_SECONDS = 30.0
 # enough, and spares the disk a write each time that an evaluation changes nothing.
 EVALUATED_SECONDS = 5.0
 
-T = TypeVar("T")
+TAKEN_AWAY = (
+    "the state directory was taken away: nothing is stored until a restart, which may repeat pages; "
+    "another run may be working on the one in its place"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class Ledger:
         self._silences: tuple[Silence, ...] = ()
         self._version: int | None = None
         self._unsaved = False
+        self._taken_away = False
         self._reserve_missing = False
         self._look_failed = ""
         self._save_again_at = 0.0
@@ -123,7 +126,7 @@ class Ledger:
         if self._store is None or self._reserve is None:
             await self.configure(configured)
             return Restored()
-        stored = await _in_thread(self._store.load)
+        stored = await self._store.in_thread(self._store.load)
         self._restore(stored)
         self._take_settings(configured)
         changed = self._outbox.recovered()
@@ -131,7 +134,7 @@ class Ledger:
         evaluated_at = self._clock.now() if stored.evaluated_at is None else stored.evaluated_at
         await self._write_with_reserve(lambda: self._batch(rows=changed, evaluated_at=evaluated_at))
         self._stored()
-        self._reserve_missing = not await _in_thread(self._reserve.make)
+        self._reserve_missing = not await self._store.in_thread(self._reserve.make)
         await self._read_silences(self._store)
         log.info(
             "alerting.restored",
@@ -235,14 +238,28 @@ class Ledger:
         """See new silences and make good what the disk refused; return whether the silences changed."""
         if self._store is None or self._reserve is None:
             return False
-        if self._clock.monotonic() >= self._save_again_at:
+        await self._look_at_directory(self._store)
+        if self._clock.monotonic() >= self._save_again_at and not self._taken_away:
             self._save_again_at = self._clock.monotonic() + SAVE_AGAIN_SECONDS
             if self._unsaved:
                 await self._save_again()
             async with self._lock:
                 if self._reserve_missing and not self._unsaved:
-                    self._reserve_missing = not await _in_thread(self._reserve.make)
+                    self._reserve_missing = not await self._store.in_thread(self._reserve.make)
         return await self.see_silences()
+
+    async def _look_at_directory(self, store: AlertingStore) -> None:
+        """Store no more where the directory is not the one that was opened: SQLite would not notice."""
+        async with self._lock:
+            if self._taken_away:
+                return
+            try:
+                self._taken_away = not await store.in_thread(store.is_in_place)
+            except OSError:
+                return  # it cannot be seen; whether it can be written is found by writing
+            if self._taken_away:
+                self._unsaved = True
+                log.error("alerting.unsaved", error=TAKEN_AWAY)
 
     async def see_silences(self) -> bool:
         """Read what verbs wrote, where they did; return whether it changed. A look costs some 0.1 ms."""
@@ -260,9 +277,9 @@ class Ledger:
         return self._silences != before
 
     async def _read_silences(self, store: AlertingStore) -> None:
-        version = await _in_thread(store.version)
+        version = await store.in_thread(store.version)
         if version != self._version:
-            self._silences = await _in_thread(lambda: silences(store))
+            self._silences = await store.in_thread(lambda: silences(store))
             self._version = version
 
     async def _write(self, *, rows: tuple[Row, ...], changes: Changes | None = None) -> None:
@@ -279,25 +296,25 @@ class Ledger:
             self._stored()
 
     async def _write_with_reserve(self, batch: Callable[[], AlertingBatch]) -> None:
-        """Store a batch; where the disk refuses it, once more with the reserve given back to it."""
+        """Store a batch; where the disk has no room for it, once more with the reserve given back."""
         assert self._store is not None
         assert self._reserve is not None
         store = self._store
         try:
-            await _in_thread(lambda: store.write(batch()))
-        except StateError as error:
-            if not await _in_thread(self._reserve.release):
+            await store.in_thread(lambda: store.write(batch()))
+        except StateFull as error:
+            if not await store.in_thread(self._reserve.release):
                 raise
             self._reserve_missing = True
             log.error("alerting.reserve_used", error=str(error))
-            await _in_thread(lambda: store.write(batch()))
+            await store.in_thread(lambda: store.write(batch()))
 
     async def _save_again(self) -> None:
         async with self._lock:
             assert self._store is not None
             store = self._store
             try:
-                await _in_thread(lambda: store.write(self._whole()))
+                await store.in_thread(lambda: store.write(self._whole()))
             except StateError as error:
                 log.debug("alerting.still_unsaved", error=str(error))  # one outage is one line
                 return
@@ -363,13 +380,3 @@ def _newest(rows: list[Row]) -> tuple[Row, ...]:
     """Return the last state of each row that one step changed, in order of id."""
     newest = {row.id: row for row in rows}
     return tuple(newest[id] for id in sorted(newest))
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    """Do what blocks on the disk. Cancelled, it ends first: steps must reach the disk in their order."""
-    running = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        raise

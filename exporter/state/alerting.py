@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from exporter.state.database import State
 
@@ -20,6 +21,8 @@ HISTORY_ROWS = 10_000  # about 10 MB
 FINISHED_SECONDS = 86_400.0
 FINISHED_ROWS = 1_000
 GIVEN_UP = "dead"  # the state of a row that nobody took
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,14 @@ class AlertingStore:
     def directory(self) -> Path:
         """The state directory."""
         return self._state.directory
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Do what blocks on the disk in the thread of the database; see `State.in_thread`."""
+        return await self._state.in_thread(work)
+
+    def is_in_place(self) -> bool:
+        """Whether the state directory is still the one that was opened; see `State.is_in_place`."""
+        return self._state.is_in_place()
 
     def load(self) -> StoredAlerting:
         """Return everything but silences and history, as of one moment."""

@@ -1,31 +1,33 @@
 """What must outlive the process: one SQLite file in the state directory.
 
 It holds the peers that were ever seen, the requests of verbs and who we are; what alerting keeps in it
-is in `alerting.py`. Without a state
-directory there is no State at all: known peers then live in the memory of `run` only.
+is in `alerting.py`. Without a state directory there is no State at all: known peers then live in the
+memory of `run` only.
 
 Threads: a State owns one connection behind a lock, so any thread may call it and no two calls
-overlap. Every function blocks on the disk; from the event loop call it by asyncio.to_thread.
+overlap. Every function blocks on the disk; from the event loop call it by `State.in_thread`.
 Processes: `run` holds StateLock for its whole life; verbs open the same file beside it.
 No decision is made here.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from exporter.clock import Clock
-from exporter.errors import StateError
-from exporter.state.lock import make_directory, not_writable
+from exporter.errors import StateError, StateFull
+from exporter.state.lock import LOCK_NAME, make_directory, not_writable
 from exporter.state.migrations import MIGRATIONS
 
 DATABASE_NAME = "qdrant-exporter.sqlite3"
@@ -33,6 +35,8 @@ DATABASE_NAME = "qdrant-exporter.sqlite3"
 # Our transactions take milliseconds: who waits longer than this waits for something that hangs.
 BUSY_TIMEOUT_SECONDS = 5.0
 LOOK_AGAIN_SECONDS = 0.01
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +77,21 @@ class KnownPeerChanges:
 class State:
     """The open database. Every method raises StateError saying what to do about it."""
 
-    def __init__(self, *, directory: Path, connection: sqlite3.Connection, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        directory: Path,
+        connection: sqlite3.Connection,
+        clock: Clock,
+        files: Mapping[Path, tuple[int, int] | None],
+    ) -> None:
         self._directory = directory
         self._connection = connection
         self._clock = clock
         self._lock = threading.Lock()
+        # Not the event loop's own: its few threads may all wait for a network that says nothing.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="state")
+        self._files = files
 
     @classmethod
     def open(cls, directory: Path, *, clock: Clock) -> State:
@@ -96,12 +110,32 @@ class State:
             except BaseException:
                 connection.close()
                 raise
-        return cls(directory=directory, connection=connection, clock=clock)
+        # `run` holds both open, so no other file can come by the same number meanwhile.
+        files = {path: _identity(path) for path in (directory / DATABASE_NAME, directory / LOCK_NAME)}
+        return cls(directory=directory, connection=connection, clock=clock, files=files)
 
     def close(self) -> None:
         """Close the connection; the last process to do so folds the WAL into the file."""
+        self._thread.shutdown()
         with self._lock:
             self._connection.close()
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Do what blocks on the disk, one after the other. Cancelled, it ends first: order matters."""
+        running = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            await asyncio.wait([running])
+            raise
+
+    def is_in_place(self) -> bool:
+        """Whether database and lock are still the files that they were when this was opened.
+
+        Otherwise somebody took the directory away: nothing written is found again, and another `run`
+        may have begun on a new one in its place.
+        """
+        return all(_identity(path) == identity for path, identity in self._files.items())
 
     def known_peers(self, cluster: str | None = None) -> tuple[KnownPeer, ...]:
         """Return the peers seen so far, of one cluster or of all."""
@@ -214,6 +248,14 @@ def _committed(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return device and number of a file; None where there is none."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        found = path.stat()
+        return found.st_dev, found.st_ino
+    return None
+
+
 def _make_private(directory: Path) -> None:
     """Make the file 0600 before anything is in it: it may come to hold the keys of receivers."""
     path = directory / DATABASE_NAME
@@ -306,7 +348,7 @@ def _explained(directory: Path) -> Iterator[None]:
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
             raise not_writable(directory, str(error)) from error
         if code == sqlite3.SQLITE_FULL:
-            raise StateError(
+            raise StateFull(
                 f"no space left for {directory / DATABASE_NAME}: free some, or move --state.dir elsewhere"
             ) from error
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -314,7 +356,9 @@ def _explained(directory: Path) -> Iterator[None]:
                 f"{directory / DATABASE_NAME} stayed locked for {BUSY_TIMEOUT_SECONDS:.0f} s: "
                 "look for another program that holds it open, a backup perhaps"
             ) from error
-        raise StateError(
+        # a quota that is used up is an error like a broken disk's
+        kind = StateFull if code == sqlite3.SQLITE_IOERR else StateError
+        raise kind(
             f"{directory / DATABASE_NAME} cannot be used ({error}): check the disk under it"
         ) from error
 
@@ -323,5 +367,7 @@ def _damaged(directory: Path, reason: str) -> StateError:
     path = directory / DATABASE_NAME
     return StateError(
         f"{path} is damaged ({reason}): stop the daemon, move it away with its -wal and -shm files "
-        "and start again; peers that answer are found anew, peers that are down now are no longer remembered"
+        "and start again; peers that answer are found anew, peers that are down now are no longer "
+        "remembered; alerts, waiting notifications and silences are forgotten too: what still fires is "
+        "told once more, what ended is not, and silences must be made anew"
     )

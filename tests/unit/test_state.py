@@ -345,12 +345,27 @@ def test_reading_waits_for_no_writer(directory: Path, state: State) -> None:
         assert time.perf_counter() - started < BUSY_TIMEOUT_SECONDS / 2
 
 
+@pytest.mark.parametrize("name", [DATABASE_NAME, LOCK_NAME])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_was_taken_away_is_noticed(directory: Path, name: str, replaced: bool) -> None:
+    """Another one in its place is not ours, whatever is in it."""
+    with StateLock(directory=directory), closing(State.open(directory, clock=SystemClock())) as state:
+        state.save(KnownPeerChanges("default", remember=(peer("a"),)))
+        assert state.is_in_place()
+        (directory / name).rename(directory / "elsewhere")
+        if replaced:
+            shutil.copy(directory / "elsewhere", directory / name)
+
+        assert not state.is_in_place()
+
+
 def test_a_file_that_is_no_database_is_refused_with_what_to_do(directory: Path) -> None:
     """Nothing is thrown away silently: the person moves it."""
     directory.mkdir()
     (directory / DATABASE_NAME).write_bytes(b"this is not a database at all" * 100)
 
-    with pytest.raises(StateError, match=r"is damaged .* move it away with its -wal and -shm files"):
+    explained = r"is damaged .* move it away with its -wal and -shm files .* silences are forgotten too"
+    with pytest.raises(StateError, match=explained):
         State.open(directory, clock=SystemClock())
 
 

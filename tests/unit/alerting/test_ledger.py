@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -497,3 +500,60 @@ async def test_a_disk_that_is_full_at_the_start_is_an_error(disk: SmallDisk, clo
 
         with pytest.raises(StateError, match="no space left"):
             await kept.ledger.load(SETTINGS)
+
+
+async def test_a_state_directory_that_was_taken_away_is_noticed_and_left_alone(
+    kept: Kept, clock: ManualClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SQLite writes on into a file that nobody finds again; what stands in its place is another's."""
+    await kept.ledger.load(SETTINGS)
+    await kept.ledger.step()
+    assert not kept.ledger.unsaved
+    shutil.rmtree(kept.directory)
+
+    await kept.ledger.step()
+
+    assert kept.ledger.unsaved
+    with closing(State.open(kept.directory, clock=clock)):
+        await kept.ledger.commit(fires())
+        for _ in range(2):
+            clock.advance(SAVE_AGAIN_SECONDS)
+            await kept.ledger.step()
+        assert kept.ledger.unsaved
+        assert not (kept.directory / RESERVE_NAME).exists()
+    assert await kept.ledger.take(HOOK, send) is not None
+    assert "".join(capsys.readouterr()).count("the state directory was taken away") == 1
+
+
+async def test_a_database_that_another_program_locks_leaves_the_reserve_alone(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room is not what lacks, and a second wait would be as long as the first."""
+    monkeypatch.setattr("exporter.state.database.BUSY_TIMEOUT_SECONDS", 0.1)
+    await kept.restarted()
+    with closing(sqlite3.connect(kept.directory / DATABASE_NAME, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+
+        await kept.ledger.commit(fires())
+
+        assert kept.ledger.unsaved
+        assert (kept.directory / RESERVE_NAME).exists()
+
+
+async def test_what_fills_the_event_loops_own_threads_does_not_keep_the_ledger_from_storing(
+    kept: Kept,
+) -> None:
+    """A few look-ups of names that hang are enough to fill them."""
+    go_on, loop = threading.Event(), asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(max_workers=1))
+    hanging = loop.run_in_executor(None, go_on.wait)
+    try:
+        async with asyncio.timeout(1.5):
+            await kept.ledger.load(SETTINGS)
+            await kept.ledger.commit(fires())
+            await kept.ledger.step()
+    finally:
+        go_on.set()
+        await hanging
+
+    assert len(kept.store.load().alerts) == 1
