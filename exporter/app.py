@@ -43,6 +43,10 @@ log = get_logger()
 # 45 s there, in stops of up to 0.37 s; at these 0.4 s.
 COLLECTOR_THRESHOLDS = (50_000, 20, 100)
 
+# Threads of asyncio's own pool, in which libraries look names up: a name server that is silent holds each
+# for half a minute, and at its usual size of a few more than the cores one hanging name would hold up all.
+LOOKUP_THREADS = 32
+
 
 class Daemon:
     """`run`: one process that watches the configured clusters until it is told to stop."""
@@ -71,13 +75,15 @@ class Daemon:
         """Run until SIGTERM, SIGINT or `stop`. Raises StateError or OSError where it cannot start."""
         gc.set_threshold(*COLLECTOR_THRESHOLDS)
         gc.freeze()  # what was imported stays for good
+        lookups = ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="lookup")
+        asyncio.get_running_loop().set_default_executor(lookups)
         async with AsyncExitStack() as stack:
             stack.callback(self._reader.shutdown, wait=False, cancel_futures=True)
             self._handle_signals(stack)
             await self._reloading.acquire()  # a reload asked for during the start waits for its end
             state = await self._open_state(stack)
-            remembered = await asyncio.to_thread(state.known_peers) if state else ()
-            instance = await asyncio.to_thread(state.instance_id) if state else str(uuid4())
+            remembered = await state.in_thread(state.known_peers) if state else ()
+            instance = await state.in_thread(state.instance_id) if state else str(uuid4())
             self.fleet = Fleet(
                 board=self._board,
                 clock=self._clock,

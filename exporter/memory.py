@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from exporter.errors import StateError
 from exporter.logs import get_logger
@@ -42,7 +43,7 @@ class PeerMemory:
             self._failure = ""
 
     async def _forget(self) -> None:
-        requests = await asyncio.to_thread(self._state.forget_requests)
+        requests = await self._state.in_thread(self._state.forget_requests)
         if not requests:
             return
         for request in requests:
@@ -50,11 +51,11 @@ class PeerMemory:
             log.info(
                 "peer.forgotten", qdrant_cluster=request.cluster, peer=request.label, was_watched=forgotten
             )
-        await asyncio.to_thread(self._state.answer, requests)
+        await self._state.in_thread(lambda: self._state.answer(requests))
 
     async def _store(self) -> None:
         for watch in list(self._fleet.watches.values()):
             changes = watch.roster.changes()
             if changes:
-                await asyncio.to_thread(self._state.save, changes)
+                await self._state.in_thread(partial(self._state.save, changes))
                 watch.roster.saved(changes)

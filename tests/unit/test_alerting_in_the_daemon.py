@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest_asyncio
 import yaml
 
+from exporter.clock import SystemClock
+from exporter.state import AlertingStore, State
 from tests.kit.daemons import RunningDaemon, eventually, run_command
 from tests.kit.receiver import BUSY, ScriptedReceiver
 from tests.kit.scripted import HEALTHY, PEER_2_DEAD_FOR_9S, RECOVERED, ScriptedCluster
@@ -75,6 +79,18 @@ class Ground:
         except AssertionError as error:
             raise AssertionError(f"{error}: {self.heard(alertname)}\n{self.daemon.log}") from None
 
+    async def until_booked(self) -> None:
+        """Return once the daemon has stored that everything it sent arrived: a kill then repeats nothing."""
+
+        def waiting() -> int:
+            with closing(State.open(self.folder / "state", clock=SystemClock())) as state:
+                return sum(row.finished_at is None for row in AlertingStore(state).load().rows)
+
+        async def look() -> bool:
+            return await asyncio.to_thread(waiting) == 0
+
+        await eventually(look, what="nothing waits in the outbox")
+
     async def firing(self) -> dict[str, Any]:
         """Return the firing alerts by name."""
         answered = (await self.daemon.get("/api/v1/alerts")).json()
@@ -96,6 +112,7 @@ async def test_a_dead_peer_is_told_once_over_a_kill_and_its_return_ends_it(groun
         await daemon.until(lambda page: page.get('qdrantx_rules{state="active"}'), what="rules are in force")
         await ground.cluster.play(PEER_2_DEAD_FOR_9S)
         await ground.until_heard("trigger")
+        await ground.until_booked()
         await daemon.stop(signal.SIGKILL)
 
         await daemon.start()
@@ -105,7 +122,7 @@ async def test_a_dead_peer_is_told_once_over_a_kill_and_its_return_ends_it(groun
         )
         ground.receiver.script(then=BUSY)
         await ground.cluster.play(RECOVERED)
-        await ground.receiver.wait_for(2, seconds=25)
+        await ground.receiver.wait_for(2, seconds=60)
         await daemon.stop(signal.SIGKILL)
         ground.receiver.script()
         await daemon.start()

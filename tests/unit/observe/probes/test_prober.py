@@ -769,7 +769,7 @@ async def test_recall_falls_with_a_thin_graph_and_comes_back_as_a_count_by_hand_
                     wanted(seen.get(recall("ratio"), math.nan))
                     and seen["collection_status{collection=docs,status=green}"] == 1
                 ),
-                seconds=20.0,
+                seconds=60.0,
             )
 
         good = await seen_when(lambda ratio: ratio > 0.95)
