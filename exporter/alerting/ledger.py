@@ -354,7 +354,7 @@ class Ledger:
             rows=tuple(stored_row(row) for row in rows),
             ended=tuple((ended.resolved_at, encode(ended)) for ended in self._ended),
             receivers=receivers | dict.fromkeys(id for id in stored if id not in owed),
-            lost=frozenset(row.id for row in self._outbox.lost()),
+            lost=frozenset(row.id for row in self._outbox.given_up()),
         )
 
     def _whole(self) -> AlertingBatch:
@@ -363,10 +363,10 @@ class Ledger:
             evaluated_at=self._evaluated_at,
             alerts={fingerprint: encode(alert) for fingerprint, alert in self._alerts.items()},
             groups={group_id: encode(group) for group_id, group in self._groups.items()},
-            rows=tuple(stored_row(row) for row in (*self._outbox.lost(), *self._outbox.rows())),
+            rows=tuple(stored_row(row) for row in (*self._outbox.given_up(), *self._outbox.rows())),
             ended=tuple((ended.resolved_at, encode(ended)) for ended in self._ended),
             receivers=dict(self._owed()),
-            lost=frozenset(row.id for row in self._outbox.lost()),
+            lost=frozenset(row.id for row in self._outbox.given_up()),
             whole=True,
         )
 

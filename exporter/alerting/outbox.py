@@ -78,7 +78,7 @@ class Outbox:
         """`rows` are in order of id, finished ones too: they tell what is owed no resolve."""
         self._queues: dict[str, dict[str, list[Row]]] = {}
         self._heads: dict[str, Heads] = {}  # of the same receivers
-        self._lost: dict[tuple[str, str], Row] = {}  # given up, and nothing of the group told since
+        self._given_up: dict[tuple[str, str], Row] = {}  # and nothing of the group arrived since
         self._next_id = 1
         for row in rows:
             self._next_id = row.id + 1
@@ -97,7 +97,13 @@ class Outbox:
 
     def lost(self, receiver: str | None = None) -> Iterator[Row]:
         """Yield what was given up of groups that nothing was told about since, and that did not resolve."""
-        yield from (row for row in self._lost.values() if receiver in (None, row.receiver))
+        for row in self._given_up.values():
+            if receiver in (None, row.receiver) and row.kind is not NotificationKind.RESOLVE:
+                yield row
+
+    def given_up(self) -> Iterator[Row]:
+        """Yield all that was given up and still matters: what is lost, and ends maybe nobody heard."""
+        yield from self._given_up.values()
 
     def due(self, receiver: str, now: float) -> Row | None:
         """Return the row to send next to a receiver: worst severity first, then the oldest."""
@@ -216,15 +222,22 @@ class Outbox:
         return bool(queue)
 
     def _remember(self, finished: Row) -> None:
-        if finished.state is RowState.DONE or finished.kind is NotificationKind.RESOLVE:
-            self._lost.pop((finished.receiver, finished.key), None)
+        place, is_end = (finished.receiver, finished.key), finished.kind is NotificationKind.RESOLVE
+        if finished.state is RowState.DEAD and is_end:
+            self._given_up[place] = finished
+        elif finished.state is RowState.DONE or is_end:
+            self._given_up.pop(place, None)
         elif finished.state is RowState.DEAD and finished.kind is not NotificationKind.REMINDER:
-            self._lost.setdefault((finished.receiver, finished.key), finished)
+            before = self._given_up.get(place)
+            if before is None:
+                self._given_up[place] = finished
+            elif before.kind is NotificationKind.RESOLVE:  # what it should have ended may still be open there
+                self._given_up[place] = replace(finished, maybe_delivered=True)
 
     def _collapsed(self, receiver: str, key: str, now: float) -> tuple[Row, ...]:
         """Take out of a queue what need not be told; return the rows that changed."""
         before = self._queues[receiver][key]
-        kept, gone = collapse(before, lost=self._lost.get((receiver, key)), now=now)
+        kept, gone = collapse(before, given_up=self._given_up.get((receiver, key)), now=now)
         self._queues[receiver][key] = kept
         self._changed(receiver, key)
         for row in gone:
@@ -248,17 +261,18 @@ def _head(row: Row) -> Head:
     return Head(row.not_before, severity_rank(row.notification.severity), row.id)
 
 
-def collapse(queue: Sequence[Row], *, lost: Row | None, now: float) -> tuple[list[Row], list[Row]]:
+def collapse(queue: Sequence[Row], *, given_up: Row | None, now: float) -> tuple[list[Row], list[Row]]:
     """Return what of a queue is still to be told, and what is superseded. Pure.
 
-    `lost` is what was given up of the group before; a resolve is owed for it if it may have arrived.
+    `given_up` is what was given up of the group before; a resolve is owed for it if it may have arrived, or
+    if it was a resolve itself: what it should have ended may still be open there.
     """
     kept: list[Row] = []
     gone: list[Row] = []
     for row in queue:
         last = kept[-1] if kept else None
         if row.kind is NotificationKind.RESOLVE and row.is_untried and not row.is_repeat:
-            kept, ended, owed = _ended(kept, row, lost, now)
+            kept, ended, owed = _ended(kept, row, given_up, now)
             gone += ended
             kept += [owed] if owed is not None else []
         elif last is None or last.state is not RowState.PENDING or not row.is_untried:
@@ -274,7 +288,7 @@ def collapse(queue: Sequence[Row], *, lost: Row | None, now: float) -> tuple[lis
 
 
 def _ended(
-    kept: list[Row], resolve: Row, lost: Row | None, now: float
+    kept: list[Row], resolve: Row, given_up: Row | None, now: float
 ) -> tuple[list[Row], list[Row], Row | None]:
     """Return what stays before a resolve, what it ended while it waited, and the resolve if it is owed."""
     resolves = [at for at, row in enumerate(kept) if row.kind is NotificationKind.RESOLVE]
@@ -284,8 +298,8 @@ def _ended(
     ended = [_superseded(row, "it resolved first", now) for row in told if row not in staying]
     if staying:
         return [*kept[:since], *staying], ended, resolve
-    before = [*told, *([lost] if lost is not None and not resolves else [])]
-    maybe = any(row.maybe_delivered for row in before)
+    before = [*told, *([given_up] if given_up is not None and not resolves else [])]
+    maybe = any(row.maybe_delivered or row.kind is NotificationKind.RESOLVE for row in before)
     if not maybe and any(row.kind is NotificationKind.TRIGGER for row in before):
         return kept[:since], [*ended, _superseded(resolve, "its trigger was never taken", now)], None
     owed = replace(resolve, repeat_wanted=True) if maybe and not resolve.repeat_wanted else resolve

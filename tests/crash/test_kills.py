@@ -191,13 +191,16 @@ def beliefs(service: ScriptedReceiver, *, drops_repeats: bool) -> dict[Key, Beli
 
 
 def repeats(service: ScriptedReceiver) -> Iterator[Arrival]:
-    """Yield what came again though it had been answered with 200: the answer was lost with the process."""
-    answered: set[str] = set()
+    """Yield what came again though it had been answered with 200: the answer was lost with the process.
+
+    What comes again after a reset or a hang is no kill's doing, though an earlier attempt was answered.
+    """
+    answered: dict[str, bool] = {}  # the newest attempt, by idempotency key
     for arrival in service.arrivals:
-        if arrival.headers["idempotency-key"] in answered:
+        name = arrival.headers["idempotency-key"]
+        if answered.get(name):
             yield arrival
-        if arrival.play is TAKE:
-            answered.add(arrival.headers["idempotency-key"])
+        answered[name] = arrival.play is TAKE
 
 
 @dataclass(frozen=True, slots=True)

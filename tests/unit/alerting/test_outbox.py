@@ -270,6 +270,38 @@ def test_a_trigger_given_up_without_an_answer_is_owed_a_resolve_twice() -> None:
     assert row.repeat_wanted
 
 
+@pytest.mark.parametrize("maybe", [True, False])
+def test_an_end_that_was_given_up_is_owed_with_the_next_though_its_trigger_was_never_sent(
+    maybe: bool,
+) -> None:
+    """The service may still believe in the first incident: the second pair does not go together."""
+    outbox = Outbox()
+    outbox.queue(notification(TRIGGER))
+    outbox.delivered(take(outbox), now=NOW, drops_repeats=False)
+    outbox.queue(notification(RESOLVE))
+    first_end = take(outbox)
+    outbox.queue(notification(TRIGGER, episode=2))
+    outbox.give_up(first_end, now=NOW, reason="no answer", maybe=maybe)
+
+    outbox.queue(notification(RESOLVE, episode=2))
+
+    assert waiting(outbox) == [("resolve", 2)]
+    assert not list(outbox.lost())
+
+
+def test_an_end_that_was_given_up_is_owed_over_a_restart() -> None:
+    """It is among the rows that are kept."""
+    outbox = Outbox()
+    outbox.queue(notification(RESOLVE))
+    outbox.give_up(take(outbox), now=NOW, reason="no answer", maybe=True)
+
+    again = Outbox(outbox.given_up())
+    again.queue(notification(TRIGGER, episode=2))
+    again.queue(notification(RESOLVE, episode=2))
+
+    assert waiting(again) == [("resolve", 2)]
+
+
 def test_what_was_given_up_is_forgotten_once_something_newer_of_the_group_arrived() -> None:
     """The receiver knows of the incident then."""
     outbox = Outbox()
