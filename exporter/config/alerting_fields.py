@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator
 
 from exporter.config.addresses import is_host
-from exporter.config.fields import Text
+from exporter.config.fields import Text, short_name
 from exporter.config.matchers import checked_label_name, checked_matcher
 from exporter.config.secret import Secret
 from exporter.config.time_windows import (
@@ -22,8 +22,6 @@ from exporter.config.time_windows import (
     time_zone,
 )
 
-# It becomes the label `receiver`, a part of state keys and a word on the command line.
-_RECEIVER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _RULE_NAME = re.compile(r"[A-Z][A-Za-z0-9]{0,99}")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, 5.6.2
 # No line breaks, which would begin another header of the mail, and none of the signs of a list.
@@ -38,15 +36,6 @@ _OURS = ("alertname", "severity")
 _NEVER_AS_HEADER = ("authorization", "content-length", "content-type", "host", "transfer-encoding")
 
 Severity = Literal["critical", "error", "warning", "info"]
-
-
-def _receiver_name(text: str) -> str:
-    if not _RECEIVER_NAME.fullmatch(text):
-        raise ValueError(
-            "a receiver's name has 1 to 63 letters, digits, dots, hyphens and underscores"
-            " and starts with a letter or digit"
-        )
-    return text
 
 
 def _rule_name(text: str) -> str:
@@ -130,7 +119,8 @@ def _checked(read: Callable[[str], object]) -> AfterValidator:
     return AfterValidator(check)
 
 
-ReceiverName = Annotated[str, AfterValidator(_receiver_name)]
+# It becomes the label `receiver` and a word on the command line.
+ReceiverName = Annotated[str, short_name("a receiver")]
 RuleName = Annotated[str, AfterValidator(_rule_name)]
 LabelName = Annotated[str, AfterValidator(checked_label_name)]
 RuleLabelName = Annotated[str, AfterValidator(_rule_label_name)]

@@ -34,8 +34,8 @@ from exporter.config.quantities import (
 )
 from exporter.config.written import Written
 
-# Both become label values, state keys and parts of URLs; 63 is the limit of a DNS label.
-_CLUSTER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+# All become label values, state keys and parts of URLs; 63 is the limit of a DNS label.
+_SHORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _PEER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,252}")
 
 # Qdrant refuses these in a collection name (seen on 1.18.3), and more than 255 bytes.
@@ -125,13 +125,18 @@ def _filled(text: str) -> str:
     return text
 
 
-def _cluster_name(text: str) -> str:
-    if not _CLUSTER_NAME.fullmatch(text):
-        raise ValueError(
-            "a cluster's name has 1 to 63 letters, digits, dots, hyphens and underscores"
-            " and starts with a letter or digit"
-        )
-    return text
+def short_name(whose: str) -> AfterValidator:
+    """Make a check of names that become label values; `whose` is for people: "a cluster"."""
+
+    def check(text: str) -> str:
+        if not _SHORT_NAME.fullmatch(text):
+            raise ValueError(
+                f"{whose}'s name has 1 to 63 letters, digits, dots, hyphens and underscores"
+                " and starts with a letter or digit"
+            )
+        return text
+
+    return AfterValidator(check)
 
 
 def _peer_name(text: str) -> str:
@@ -211,7 +216,7 @@ Text = Annotated[str, AfterValidator(_filled)]
 PeerUrl = Annotated[str, AfterValidator(normal_url)]
 ExternalUrl = Annotated[str, AfterValidator(_external_url)]
 UrlTemplate = Annotated[str, AfterValidator(checked_template)]
-ClusterName = Annotated[str, AfterValidator(_cluster_name)]
+ClusterName = Annotated[str, short_name("a cluster")]
 PeerName = Annotated[str, AfterValidator(_peer_name)]
 CollectionName = Annotated[str, AfterValidator(_collection_name)]
 ListenAddresses = Annotated[

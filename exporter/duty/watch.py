@@ -149,7 +149,6 @@ class AlertingWatch:
             await self._ledger.configure(plan.kept)
             if self._engine is None or self._deliverer is None or self._asserting is None:
                 return
-            self._sights = ()
             self._engine.reconfigure(self._setup(self._board.view()), self._clock.now())
             self._take_up_rules()
             self._leave_behind(before)

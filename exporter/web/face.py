@@ -71,18 +71,6 @@ class Landing:
     external_url: str | None = None  # where people reach this daemon, as configured
 
 
-def _no_document() -> Mapping[str, Any]:
-    return {"status": "success", "data": {}}
-
-
-def _no_runbooks() -> Sequence[str]:
-    return ()
-
-
-def _no_runbook(name: str) -> str | None:
-    return None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Face:
     """Everything the HTTP face can ask of the daemon."""
@@ -93,8 +81,8 @@ class Face:
     config_yaml: Callable[[], str]  # without secrets
     reload: Callable[[], Awaitable[str | None]]  # None: done; text: why the old one stays in force
     landing: Callable[[], Landing]
-    alerts: Callable[[], Mapping[str, Any]] = _no_document  # JSON-able
-    rules: Callable[[], Mapping[str, Any]] = _no_document  # JSON-able
+    alerts: Callable[[], Mapping[str, Any]]  # JSON-able
+    rules: Callable[[], Mapping[str, Any]]  # JSON-able
     # both read the disk and are called in a thread
-    runbooks: Callable[[], Sequence[str]] = _no_runbooks  # names
-    runbook: Callable[[str], str | None] = _no_runbook  # text by name; None: there is none
+    runbooks: Callable[[], Sequence[str]]  # names
+    runbook: Callable[[str], str | None]  # text by name; None: there is none

@@ -103,6 +103,10 @@ async def our_server(press: Press) -> AsyncIterator[tuple[str, int]]:
         config_yaml=str,
         reload=reload,
         landing=lambda: Landing(version="bench"),
+        alerts=dict,
+        rules=dict,
+        runbooks=tuple,
+        runbook=lambda name: None,
     )
     access = Access(path=None, clock=SystemClock())
     app = web_app(face=face, access=access, enable_lifecycle=False)

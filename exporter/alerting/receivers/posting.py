@@ -8,7 +8,6 @@ import logging
 import re
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import ip_address
 from urllib.parse import parse_qsl, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -18,6 +17,7 @@ from exporter import __version__
 from exporter.alerting.receivers.answers import REASON_CHARACTERS, Answer, NoAnswer, no_answer
 from exporter.alerting.receivers.own_threads import in_own_thread
 from exporter.alerting.words import Outcome
+from exporter.config.addresses import is_ip_address
 from exporter.config.quantities import format_duration
 from exporter.logs import spellings_of
 from exporter.qdrant.names import HostLookup
@@ -122,7 +122,7 @@ class Poster:
         a name that hangs holds one thread of its own, whatever the number of attempts.
         """
         host = host_connected_to(url)
-        if not _is_address(host):
+        if not is_ip_address(host):
             await self._lookup.resolve(host)
 
     def _new_client(self, context: ssl.SSLContext) -> httpx.AsyncClient:
@@ -165,14 +165,6 @@ def host_connected_to(url: httpx.URL) -> str:
         return url.host
     named = httpx.URL(proxy if "://" in proxy else f"http://{proxy}")
     return named.host or url.host
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 class _Way:
