@@ -12,6 +12,15 @@
             SourceRefused       status and Retry-After
             BadPayload
             SourceUnsupported   this server has no such endpoint
+        JobError                a chore failed; says what it wanted and what stood in the way
+            JobRefused          it was not begun: doing it would do harm
+            JobLocked           another holds the lock
+            StoreError          the store of backups cannot be read or written
+                StoreMissing    there is no such object
+                StoreTaken      there is one, where there must be none
+                StoreShort      the object ends too early
+                StoreDenied     the store refuses us
+                StoreFull       no room
 
 Messages name the thing and the limit, never a secret: no URL with userinfo, no raw value.
 """
@@ -118,3 +127,39 @@ class SourceUnsupported(SourceError):
     """This server's version has no such endpoint."""
 
     kind = FaultKind.UNSUPPORTED
+
+
+class JobError(ExporterError):
+    """A chore failed, or a part of it; says what it wanted and what stood in the way."""
+
+
+class JobRefused(JobError):
+    """It was not begun, because doing it would do harm; says what to do instead."""
+
+
+class JobLocked(JobError):
+    """Another run holds the lock; says who and since when."""
+
+
+class StoreError(JobError):
+    """The store of backups cannot be read or written."""
+
+
+class StoreMissing(StoreError):
+    """There is no such object."""
+
+
+class StoreTaken(StoreError):
+    """There is an object where there must be none."""
+
+
+class StoreShort(StoreError):
+    """The object ends before what was asked for."""
+
+
+class StoreDenied(StoreError):
+    """The store refuses us: key or rights."""
+
+
+class StoreFull(StoreError):
+    """No room is left."""
