@@ -15,12 +15,12 @@ RUN python -m venv /opt/tools \
 WORKDIR /build
 # The dependencies first: this layer stays while only our own code changes.
 COPY pyproject.toml uv.lock ./
-RUN /opt/tools/bin/uv sync --locked --no-dev --no-install-project
+RUN /opt/tools/bin/uv sync --locked --no-dev --extra edge --extra s3 --no-install-project
 
 COPY README.md LICENSE ./
 COPY exporter exporter
 COPY alerts alerts
-RUN /opt/tools/bin/uv sync --locked --no-dev --no-editable
+RUN /opt/tools/bin/uv sync --locked --no-dev --extra edge --extra s3 --no-editable
 
 
 FROM python:3.11-slim-bookworm

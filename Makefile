@@ -70,5 +70,5 @@ $(UV_READY):
 
 # Bytecode now: where it may not be written later, each start would compile every library again.
 $(READY): $(UV_READY) pyproject.toml uv.lock
-	$(UV) sync --locked --extra demo --python $(PYTHON) --compile-bytecode --quiet
+	$(UV) sync --locked --extra demo --extra edge --extra s3 --python $(PYTHON) --compile-bytecode --quiet
 	@touch $@
