@@ -5,11 +5,12 @@ When things happen is in `jobs.py`. A bound or a default has its reason beside i
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Mapping, Self
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from exporter.config.fields import Count, PeerUrl, Seconds, Section, Size, Text, within
+from exporter.config.fields import Count, ExternalUrl, PeerUrl, Seconds, Section, Size, Text, within
 from exporter.config.quantities import format_duration, format_size
 from exporter.config.secret import Secret
 from exporter.config.store_url import StoreUrl
@@ -21,7 +22,7 @@ _DAY = 86_400.0
 class S3Settings(Section):
     """How the bucket is reached. What is left out comes from AWS's own variables and files."""
 
-    endpoint: PeerUrl | None = None  # None: AWS
+    endpoint: ExternalUrl | None = None  # None: AWS
     region: Text | None = None
     access_key_id: Secret | None = None
     secret_access_key: Secret | None = None
@@ -45,7 +46,7 @@ class StoreSettings(Section):
     bandwidth_limit_bytes: (
         Annotated[
             Size,
-            within(_MEBIBYTE, 1 << 40, show=format_size, reason="slower, a backup of 100 GiB takes over a day"),
+            within(_MEBIBYTE, 1 << 40, show=format_size, reason="slower, 100 GiB would take over a day"),
         ]
         | None
     ) = Field(default=None, validation_alias="bandwidth_limit", serialization_alias="bandwidth_limit")
