@@ -16,14 +16,15 @@ LINES_A_MODULE = 400  # more than that is two rooms
 FLOORS = (
     ("model", "errors", "clock", "logs", "printable"),
     ("config", "qdrant", "state"),
-    ("board",),
-    ("observe", "exposition", "web", "alerting"),
+    ("board", "backup"),
+    ("observe", "exposition", "web", "alerting", "jobs"),
     # what joins two rooms of the floor below, for app
-    ("memory", "status", "catalogue", "one_look"),
+    ("memory", "status", "catalogue", "one_look", "reach"),
     ("duty",),
     ("app",),
-    ("once", "probing", "catalog", "forgetting", "canaries", "demo", "alert_verbs"),  # the bodies of verbs
-    ("cli", "cli_alerting", "cli_start", "__main__"),
+    # the bodies of verbs
+    ("once", "probing", "catalog", "forgetting", "canaries", "demo", "alert_verbs", "backup_verbs"),
+    ("cli", "cli_alerting", "cli_backup", "cli_start", "__main__"),
 )
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 # The foundation's words build on each other, and `python -m exporter` is the command itself.
@@ -33,21 +34,23 @@ ONE_FLOOR_TOGETHER = (FLOORS[0], FLOORS[-1])
 DOORS = {
     "aiohttp": ("qdrant", "embedded"),
     "apprise": ("alerting.receivers.apprise",),
+    "apscheduler": ("jobs",),
     "bcrypt": ("web",),
     "httpx": ("alerting",),
     "httptools": ("web",),
     "isal": ("exposition",),
-    "msgspec": ("qdrant", "observe", "embedded", "alerting", "state"),
+    "msgspec": ("qdrant", "observe", "embedded", "alerting", "state", "backup", "jobs"),
+    "obstore": ("backup.storage.objects",),
     "prometheus_client": ("exposition",),
     "pydantic": ("config", "web.web_file"),
     "pydantic_core": ("config",),
-    "qdrant_edge": ("embedded",),
+    "qdrant_edge": ("embedded", "backup.archive"),
     "re2": ("config.expressions",),
-    "rich": ("cli", "cli_start", "once", "probing", "demo", "alert_verbs"),
+    "rich": ("cli", "cli_backup", "cli_start", "once", "probing", "demo", "alert_verbs", "backup_verbs"),
     "sqlite3": ("state",),
     "starlette": ("web",),
     "structlog": ("logs",),
-    "typer": ("cli", "cli_alerting", "cli_start"),
+    "typer": ("cli", "cli_alerting", "cli_backup", "cli_start"),
     "uvicorn": ("web",),
     "yaml": ("config", "web.web_file", "alerting.rules.prometheus"),
     "yarl": ("qdrant",),  # aiohttp's URLs

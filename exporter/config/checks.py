@@ -12,6 +12,7 @@ from typing import Any
 from exporter.config.addresses import authority_of, host_of, is_ip_address, is_loopback, normal_url
 from exporter.config.alerting_checks import problems_of_alerting, warnings_of_alerting
 from exporter.config.clusters import ClusterSettings, TlsSettings
+from exporter.config.job_checks import problems_of_jobs, warnings_of_jobs
 from exporter.config.problems import KeyPath
 from exporter.config.settings import Settings
 
@@ -22,6 +23,7 @@ def problems_between(tree: dict[str, Any]) -> Iterator[Finding]:
     """Yield path and advice of everything that no single key shows."""
     yield from _problems_of_clusters(tree)
     yield from problems_of_alerting(tree)
+    yield from problems_of_jobs(tree)
 
 
 def _problems_of_clusters(tree: dict[str, Any]) -> Iterator[Finding]:
@@ -121,7 +123,8 @@ def warnings_of(settings: Settings) -> tuple[str, ...]:
         for index, cluster in enumerate(settings.clusters)
         for text in _warnings_of_cluster(cluster)
     )
-    return (*of_clusters, *warnings_of_alerting(settings.alerting))
+    of_jobs = warnings_of_jobs(settings.backup, settings.jobs, keeps_state=settings.state.dir is not None)
+    return (*of_clusters, *warnings_of_alerting(settings.alerting), *of_jobs)
 
 
 def _warnings_of_cluster(cluster: ClusterSettings) -> Iterator[str]:
@@ -130,6 +133,7 @@ def _warnings_of_cluster(cluster: ClusterSettings) -> Iterator[str]:
         "api_key": cluster.api_key,
         "bearer_token": cluster.bearer_token,
         "probes.canary.api_key": cluster.probes.canary.api_key,
+        "jobs.api_key": cluster.jobs.api_key,
     }
     insecure = cluster.tls.insecure_skip_verify
     for key in (name for name, secret in secrets.items() if secret is not None):

@@ -190,6 +190,13 @@ class PollSettings(Section):
         return self
 
 
+class ClusterJobsSettings(Section):
+    """What jobs need of a cluster beyond what polling needs."""
+
+    # Backing up takes write access to the collections, restoring takes manage. None: the cluster's own.
+    api_key: Secret | None = None
+
+
 class ClusterSettings(Section):
     """One Qdrant deployment under the name its metrics carry in `qdrant_cluster`."""
 
@@ -203,3 +210,4 @@ class ClusterSettings(Section):
     collections: CollectionSettings = CollectionSettings()
     poll: PollSettings = PollSettings()
     probes: ProbesSettings = ProbesSettings()
+    jobs: ClusterJobsSettings = ClusterJobsSettings()

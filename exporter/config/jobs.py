@@ -5,17 +5,16 @@ A bound or a default has its reason beside it.
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from exporter.config.alerting_fields import Location
-from exporter.config.clusters import CollectionSettings
-from exporter.config.fields import ClusterName, Seconds, Section, Text, short_name, within
+from exporter.config.fields import ClusterName, Count, Seconds, Section, Text, short_name, within
 from exporter.config.quantities import format_duration
 from exporter.config.schedules import CronText
 
-JOB_KINDS = ("backup", "verify", "prune")
 _HOUR = 3_600.0
 _DAY = 86_400.0
 
@@ -48,8 +47,10 @@ class JobCollections(Section):
     exclude: tuple[Text, ...] = ()
 
     def selects(self, name: str) -> bool:
-        """The collection of this name is among them."""
-        return CollectionSettings(include=self.include, exclude=self.exclude).selects(name)
+        """The collection of this name is among them: some include matches and no exclude does."""
+        return any(fnmatchcase(name, pattern) for pattern in self.include) and not any(
+            fnmatchcase(name, pattern) for pattern in self.exclude
+        )
 
 
 class JobSettings(Section):
@@ -60,8 +61,8 @@ class JobSettings(Section):
     cluster: ClusterName | None = None  # None: the only cluster
     collections: JobCollections = JobCollections()
     schedule: ScheduleSettings
-    # verify: up to which level sets are proven.
-    level: Annotated[int, within(1, 4, reason="levels 1 sizes, 2 hashes, 3 opened, 4 restored")] | None = None
+    # verify: up to which level sets are proven. None: 2, which reads the store and nothing else.
+    level: Annotated[Count, within(1, 4, reason="1 sizes, 2 hashes, 3 opened, 4 restored")] | None = None
     # backup: how old the newest complete set may be before somebody must know. None: the schedule's own
     # longest gap.
     max_age_seconds: (

@@ -7,8 +7,10 @@ from typing import Literal
 from pydantic import Field
 
 from exporter.config.alerting import AlertingSettings
+from exporter.config.backup import BackupSettings
 from exporter.config.clusters import ClusterSettings
 from exporter.config.fields import Directory, ExistingFile, ExternalUrl, ListenAddresses, Section
+from exporter.config.jobs import JobSettings
 from exporter.config.secret import Secret
 
 # Nothing else that exporters are known to use listens there.
@@ -52,13 +54,20 @@ class Settings(Section):
     log: LogSettings = LogSettings()
     state: StateSettings = StateSettings()
     alerting: AlertingSettings = AlertingSettings()
+    backup: BackupSettings = BackupSettings()
+    jobs: tuple[JobSettings, ...] = ()
 
     def secrets(self) -> tuple[Secret, ...]:
         """Return every secret, for the log to know what it must never show."""
         of_clusters = (
             secret
             for cluster in self.clusters
-            for secret in (cluster.api_key, cluster.bearer_token, cluster.probes.canary.api_key)
+            for secret in (
+                cluster.api_key,
+                cluster.bearer_token,
+                cluster.probes.canary.api_key,
+                cluster.jobs.api_key,
+            )
             if secret is not None
         )
-        return (*of_clusters, *self.alerting.secrets())
+        return (*of_clusters, *self.alerting.secrets(), *self.backup.secrets())

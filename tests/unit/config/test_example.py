@@ -10,11 +10,13 @@ from typing import Any, get_origin
 import pytest
 
 from exporter.config.alerting import RECEIVER_KINDS, AlertingSettings
+from exporter.config.backup import BackupSettings
 from exporter.config.checks import problems_between
 from exporter.config.clusters import ClusterSettings, PeerSettings
 from exporter.config.document import Document, read_document
 from exporter.config.fields import Section, keys_of
 from exporter.config.flags import FLAGS, SECRET_VARIABLES
+from exporter.config.jobs import JobSettings
 from exporter.config.loader import load
 from exporter.config.problems import section_in
 from exporter.config.settings import Settings
@@ -119,6 +121,7 @@ def test_the_example_has_no_option_that_does_not_exist(whole_example: Document) 
         ("clusters", "bearer_token"),
         ("clusters", "probes", "collections", "filter"),
         ("alerting", "receivers", "pagerduty", "routing_key"),
+        ("backup", "store", "s3", "secret_access_key"),
     }
 
     written = {_without_indexes(path) for path in whole_example.origins} - {()}
@@ -161,3 +164,20 @@ def test_what_the_example_writes_of_alerting_is_valid_too(whole_example: Documen
         RECEIVER_KINDS
     )
     assert list(problems_between({"clusters": [{"peers": ["http://a"]}], "alerting": written})) == []
+
+
+def test_what_the_example_writes_of_backups_and_jobs_is_valid_too(whole_example: Document) -> None:
+    """A store, a job by cron and one by interval: who takes a # away has it right."""
+    tree = whole_example.tree
+    tree["backup"]["store"]["s3"]["secret_access_key"] = "hidden"
+    context = Written(EXAMPLE.parent)
+
+    backup = BackupSettings.model_validate(tree["backup"], context=context, by_alias=True)
+    jobs = [JobSettings.model_validate(job, context=context, by_alias=True) for job in tree["jobs"]]
+
+    assert backup.store is not None
+    assert {job.kind for job in jobs} == {"backup", "verify"}
+    clusters = [{"peers": ["http://a"]}]
+    assert (
+        list(problems_between({"clusters": clusters, **{key: tree[key] for key in ("backup", "jobs")}})) == []
+    )
