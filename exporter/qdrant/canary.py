@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from exporter.qdrant.asked import Asked
 from exporter.qdrant.connection import Request
 from exporter.qdrant.payloads import Count, Payload, result
 from exporter.qdrant.search import FoundPoint, FoundPoints
@@ -27,14 +27,6 @@ SETTINGS = {
     "optimizers_config": {"default_segment_number": 1},
     "strict_mode_config": {"enabled": False},
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A request with the name of its route, which says the method where it writes."""
-
-    request: Request
-    endpoint: str
 
 
 class CollectionParams(Payload, frozen=True):

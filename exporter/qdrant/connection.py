@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -25,12 +25,17 @@ READ_AHEAD_BYTES = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to send. `path` is percent-encoded; `body` is JSON, b"" for none."""
+    """What to send. `path` is percent-encoded; `body` is JSON, b"" for none, or made as it is sent.
+
+    `once`: what it does must not be done twice, so it goes out on a connection of its own, that no
+    idle time can have closed, and is never repeated.
+    """
 
     path: str
     method: str = "GET"
-    body: bytes = b""
+    body: bytes | AsyncIterator[bytes] = b""
     headers: Mapping[str, str] | None = None
+    once: bool = False
 
 
 class ClosedError(aiohttp.ClientConnectionError):
@@ -54,7 +59,7 @@ class Connections:
 
     A pooled connection may break as we write to it: the server closed it in that moment.
     Where no byte of an answer came, the request goes out once more on a fresh connection: it may
-    be sent twice, so only what may be done twice is sent through here. After a timeout it never is.
+    be sent twice, save one that says `once`. After a timeout none is.
     """
 
     def __init__(self, *, door: Door, clock: Clock, wire: Wire | None = None) -> None:
@@ -72,6 +77,8 @@ class Connections:
 
         Raises CLIENT_FAILURES.
         """
+        if request.once:
+            return await self._send(request, progress, pooled=False)
         try:
             return await self._send(request, progress, pooled=True)
         except BrokenError as error:
@@ -95,7 +102,7 @@ class Connections:
             raise ClosedError("closed")
         headers = dict(request.headers or {})
         if request.body:
-            headers["Content-Type"] = "application/json"
+            headers.setdefault("Content-Type", "application/json")
         return await self._session(pooled=pooled).request(
             request.method,
             self._door.target(request.path),

@@ -1,4 +1,4 @@
-"""One request and its whole answer, or one of our errors. Gateway and lanes share it."""
+"""One request and its whole answer, or one of our errors. Gateway, lanes and courier share it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from exporter.qdrant.failures import CLIENT_FAILURES, Progress, safe_cause, sour
 
 # Enough for any reason that a server or a proxy gives; the rest of such a body is not read.
 ERROR_BODY_LIMIT_BYTES = 64 * 1024
+GOOD_STATUSES = frozenset({200})
 
 
 class Exchange:
@@ -33,8 +34,9 @@ class Exchange:
         endpoint: str,
         deadline_seconds: float,
         limit_bytes: int,
+        good: frozenset[int] = GOOD_STATUSES,
     ) -> bytes:
-        """Return the body of a 200. The deadline covers connection, head and body.
+        """Return the body of a good answer. The deadline covers connection, head and body.
 
         Raises SourceTimeout, SourceUnreachable, SourceAuth, SourceRefused, SourceUnsupported
         or BadPayload, and no other but CancelledError.
@@ -44,8 +46,8 @@ class Exchange:
                 response = await self._connections.open(request, progress=progress)
                 progress.status = response.status
                 async with response:
-                    if response.status == 200:
-                        return await _body(response, progress, endpoint, limit_bytes)
+                    if response.status in good:
+                        return await whole_body(response, progress, endpoint, limit_bytes)
                     raise await self.refused(response, progress, endpoint)
         except CLIENT_FAILURES as error:
             if deadline.expired():
@@ -74,10 +76,13 @@ class Exchange:
         return refusal(reply, door=self._door, clock=self._clock)
 
 
-async def _body(
+async def whole_body(
     response: aiohttp.ClientResponse, progress: Progress, endpoint: str, limit_bytes: int
 ) -> bytes:
-    """Read a body whole. Joined once at its end: no buffer grows by copying."""
+    """Read a body whole, joined once at its end: no buffer grows by copying.
+
+    Raises BadPayload, and CLIENT_FAILURES.
+    """
     announced = response.content_length or 0
     chunks: list[bytes] = []
     async for chunk in response.content.iter_any():

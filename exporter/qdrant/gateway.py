@@ -11,8 +11,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import aiohttp
-
 from exporter.clock import Clock
 from exporter.errors import SourceError, SourceRefused, SourceTimeout, SourceUnreachable
 from exporter.model import FaultKind
@@ -21,8 +19,9 @@ from exporter.qdrant.breaker import Breaker, Held, HoldLimits, Permit
 from exporter.qdrant.connection import Connections, Request
 from exporter.qdrant.cost import OK, CostBook, Spent
 from exporter.qdrant.door import Door, Tls, quote_segment
+from exporter.qdrant.download import Download, Downloads
 from exporter.qdrant.exchange import Exchange
-from exporter.qdrant.failures import CLIENT_FAILURES, Progress, safe_cause, source_error
+from exporter.qdrant.failures import Progress
 
 __all__ = ["Answer", "Door", "Download", "Gateway", "Spent", "Tls", "decode", "quote_segment"]
 
@@ -36,7 +35,6 @@ CALLS_AT_ONCE = 4
 # always over when the next poll comes: a peer that is back is seen to be back then.
 FAST_ENDPOINTS = frozenset({"/healthz", "/cluster", "/telemetry"})
 FAST_HOLD_RATIO = 0.5
-GOOD_STREAM_STATUSES = frozenset({200, 206})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,49 +45,6 @@ class _Call:
     permit: Permit
     progress: Progress
     started_seconds: float
-
-
-class Download:
-    """A body as it arrives, of a 200 or a 206. `headers` ignore case."""
-
-    def __init__(
-        self, *, response: aiohttp.ClientResponse, call: _Call, stall_seconds: float, door: Door
-    ) -> None:
-        self.status = response.status
-        self.headers: Mapping[str, str] = response.headers
-        self.failure: SourceError | None = None
-        self._content = response.content
-        self._call = call
-        self._stall_seconds = stall_seconds
-        self._door = door
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        """Return the next chunk, up to some hundred KiB.
-
-        Raises SourceTimeout when no byte came for the stall limit and SourceUnreachable when
-        the connection breaks before the whole body, as the server announced it, was here.
-        """
-        progress = self._call.progress
-        chunk, cause = b"", None
-        try:
-            async with asyncio.timeout(self._stall_seconds) as stall:
-                chunk = await self._content.readany()
-        except CLIENT_FAILURES as error:
-            if stall.expired():
-                detail = f"no byte for {self._stall_seconds:g} s {progress}"
-                self.failure = SourceTimeout(self._call.endpoint, detail)
-            else:
-                self.failure = source_error(error, self._call.endpoint, self._door, progress)
-            cause = safe_cause(error)
-        if self.failure is not None:
-            raise self.failure from cause
-        if not chunk:
-            raise StopAsyncIteration
-        progress.received_bytes += len(chunk)
-        return chunk
 
 
 class Gateway:
@@ -110,13 +65,13 @@ class Gateway:
         fast_seconds: float,
         random: Callable[[], float] = random_numbers.random,
     ) -> None:
-        self._door = door
         self._clock = clock
         self._response_limit_bytes = response_limit_bytes
         self._fast_seconds = fast_seconds
         self._random = random
         self._connections = Connections(door=door, clock=clock)
         self._exchange = Exchange(connections=self._connections, door=door, clock=clock)
+        self._downloads = Downloads(connections=self._connections, exchange=self._exchange, door=door)
         self._lines: dict[str, asyncio.Semaphore] = {}
         self._breakers: dict[str, Breaker] = {}
         self._costs = CostBook()
@@ -172,18 +127,19 @@ class Gateway:
         """
         call = self._begin(endpoint)
         try:
-            response = await self._opened(path, call, stall_seconds, headers)
+            download = await self._downloads.open(
+                Request(path, headers=headers), call.progress, endpoint=endpoint, stall_seconds=stall_seconds
+            )
         except SourceError as error:
             self._end(call, error)
             raise
         except BaseException:
             self._breaker(endpoint).abandoned(call.permit)
             raise
-        download = Download(response=response, call=call, stall_seconds=stall_seconds, door=self._door)
         try:
             yield download
         finally:
-            response.close()
+            download.close()
             self._end(call, download.failure)
 
     def counts(self) -> Mapping[tuple[str, str], int]:
@@ -201,27 +157,6 @@ class Gateway:
     async def close(self) -> None:
         """Close all connections; calls under way end as unreachable."""
         await self._connections.close()
-
-    async def _opened(
-        self, path: str, call: _Call, stall_seconds: float, headers: Mapping[str, str] | None
-    ) -> aiohttp.ClientResponse:
-        try:
-            async with asyncio.timeout(stall_seconds) as deadline:
-                response = await self._connections.open(
-                    Request(path, headers=headers), progress=call.progress
-                )
-                call.progress.status = response.status
-                if response.status in GOOD_STREAM_STATUSES:
-                    return response
-                async with response:
-                    raise await self._exchange.refused(response, call.progress, call.endpoint)
-        except CLIENT_FAILURES as error:
-            if deadline.expired():
-                failure: SourceError = SourceTimeout(call.endpoint, f"no answer within {stall_seconds:g} s")
-            else:
-                failure = source_error(error, call.endpoint, self._door, call.progress)
-            cause = safe_cause(error)
-        raise failure from cause
 
     def _line(self, path: str, endpoint: str) -> asyncio.Semaphore:
         single = path.partition("?")[0] in SINGLE_FLIGHT_PATHS

@@ -57,6 +57,7 @@ class App(Payload, frozen=True):
 class RunningSnapshots(Payload, frozen=True):
     id: str
     running_snapshots: Count = 0
+    running_snapshot_recovery: Count = 0
 
 
 class Collections(Payload, frozen=True):
@@ -160,6 +161,7 @@ class CollectionConfig(Payload, frozen=True):
     params: CollectionParams = CollectionParams()
     optimizer_config: OptimizerConfig = OptimizerConfig()
     strict_mode_config: StrictMode | None = None
+    uuid: str | None = None  # null on one node
 
 
 class UpdateQueue(Payload, frozen=True):
@@ -258,6 +260,7 @@ class LocalShard(Payload, frozen=True):
 
 class Shard(Payload, frozen=True):
     id: Count
+    key: str | int | None = None
     local: LocalShard | None = None
     replicate_states: dict[int, str] | None = None  # {}: the shard was lost with its last peer
 
@@ -267,6 +270,7 @@ class CollectionTelemetry(Payload, frozen=True):
     config: CollectionConfig = CollectionConfig()
     shards: list[Shard] | None = None
     transfers: list[Any] | None = None
+    resharding: list[Any] | None = None
 
 
 class CollectionName(Payload, frozen=True):

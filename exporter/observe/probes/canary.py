@@ -25,7 +25,7 @@ from exporter.observe.probes.canary_book import CanaryBook, Phase
 from exporter.observe.probes.canary_collection import CanaryCollection, CanaryPeer, StepError
 from exporter.observe.probes.reasons import Failure, reason_of
 from exporter.qdrant import canary
-from exporter.qdrant.canary import Asked
+from exporter.qdrant.asked import Asked
 from exporter.qdrant.lanes import Timed
 
 # Points of a daemon that died are nobody's; an hour is as long as the longest interval.

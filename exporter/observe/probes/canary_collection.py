@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from exporter.errors import BadPayload, SourceAuth, SourceError, SourceRefused
 from exporter.logs import get_logger
 from exporter.qdrant import canary
-from exporter.qdrant.canary import CANARY_COLLECTION, Asked
+from exporter.qdrant.asked import Asked
+from exporter.qdrant.canary import CANARY_COLLECTION
 from exporter.qdrant.lanes import Lanes
 
 log = get_logger()
