@@ -1,0 +1,255 @@
+"""Deleting what the retention does not keep. Whoever calls holds the collection's lock.
+
+A plan says of everything of one collection why it stays or goes; carrying it out deletes that and nothing
+else. Three steps, of which only the first is by the retention rules and stands still on suspicion:
+
+    complete sets, by retention.py, unless guard.py doubts the newest;
+    incomplete sets, after a day;
+    fragments, which are folders without a manifest, after a day.
+
+Nothing is deleted of a collection that does not exist now, unless a person asks for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
+from enum import StrEnum
+
+from exporter.backup import layout
+from exporter.backup.guard import suspicious
+from exporter.backup.retention import INCOMPLETE_SECONDS, Decision, decide
+from exporter.backup.shelf import Contents, Fragment, Shelf, Unreadable
+from exporter.backup.words import RestoreState, SetState, StoredSet
+from exporter.clock import Clock
+from exporter.config.backup import RetentionSettings
+from exporter.errors import JobError, JobLocked
+from exporter.logs import get_logger
+
+log = get_logger()
+
+# An open restore keeps its set for so long; one that nobody went on with for a week was given up.
+RESTORE_SECONDS = 7 * 86_400.0
+
+
+class Matter(StrEnum):
+    """What a line of a plan is about."""
+
+    SET = "set"
+    INCOMPLETE = "incomplete"
+    FRAGMENT = "fragment"
+    UNREADABLE = "unreadable"  # its manifest cannot be read: never deleted
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing on the shelf, whether it stays, and why."""
+
+    id: str
+    matter: Matter
+    keep: bool
+    reasons: tuple[str, ...]
+    size_bytes: int
+    ended_at: float | None  # Unix seconds; None of what never ended
+    thing: StoredSet | Fragment | Unreadable = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is done with all that is stored of one collection."""
+
+    cluster: str
+    collection: str
+    lines: tuple[Line, ...]  # sets newest first, then fragments
+    stopped: str | None = None  # why no complete set goes, and what to do; None where nothing is doubted
+
+    @property
+    def going(self) -> tuple[Line, ...]:
+        """What goes, oldest first: should it be interrupted, the newer ones are there."""
+        return tuple(line for line in reversed(self.lines) if not line.keep)
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What became of a plan."""
+
+    plan: Plan
+    removed: tuple[str, ...] = ()  # ids
+    freed_bytes: int = 0
+    problems: tuple[str, ...] = ()  # what could not be deleted
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """By what a cluster's shelf is pruned."""
+
+    policy: RetentionSettings
+    present: frozenset[str] | None  # collections that exist now; None: nobody knows
+    include_vanished: bool = False  # a person says so
+    zone: tzinfo = UTC  # of the calendar
+
+
+@dataclass(frozen=True, slots=True)
+class Pruning:
+    """Prunes the sets of one cluster."""
+
+    shelf: Shelf
+    cluster: str
+    terms: Terms
+    clock: Clock
+
+    async def collections(self) -> tuple[str, ...]:
+        """Return the names of all collections of which something is stored, sorted. Raises StoreError.
+
+        A name too long to be a folder's, of which no manifest tells it, is left out: nobody can lock it.
+        """
+        found = await self.shelf.contents(self.cluster)
+        names = {one.manifest.collection for one in found.sets}
+        parts = [fragment.place.collection for fragment in found.fragments]
+        parts += [bad.place.collection for bad in found.unreadable]
+        names |= {name for part in parts if layout.encoded(name := layout.named(part)) == part}
+        return tuple(sorted(names))
+
+    async def plan(self, collection: str) -> Plan:
+        """Decide on all that is stored of a collection. Deletes nothing. Raises StoreError."""
+        contents = await self.shelf.contents(self.cluster, collection)
+        now = self.clock.now()
+        in_use = {
+            record.set_id
+            for record in await self.shelf.restores()
+            if record.state is RestoreState.OPEN and now - record.changed_at < RESTORE_SECONDS
+        }
+        lines, stopped = plan_lines(contents, self.terms, now, spared=self._spared(collection))
+        return Plan(self.cluster, collection, tuple(_unless_in_use(lines, in_use)), stopped)
+
+    async def prune(self, collection: str) -> Pruned:
+        """Delete what the plan does not keep. Raises StoreError where the shelf cannot be read."""
+        return await self.carry_out(await self.plan(collection))
+
+    async def carry_out(self, plan: Plan) -> Pruned:
+        """Delete what goes by a plan made just now. What cannot be deleted is told, and the rest goes on."""
+        removed: list[str] = []
+        problems: list[str] = []
+        freed_bytes = 0
+        for line in plan.going:
+            try:
+                await self._remove(line)
+            except JobError as error:
+                problems.append(f"{line.id}: {error}")
+            else:
+                removed.append(line.id)
+                freed_bytes += line.size_bytes
+        log.info(
+            "prune.finished",
+            cluster=plan.cluster,
+            collection=plan.collection,
+            removed=len(removed),
+            freed_bytes=freed_bytes,
+            problems=problems,
+            stopped=plan.stopped,
+        )
+        return Pruned(plan, tuple(removed), freed_bytes, tuple(problems))
+
+    async def make_room(
+        self, collection: str, holding: Callable[[str], AbstractAsyncContextManager[object]]
+    ) -> int:
+        """Prune by the same rules before a backup that found no room; return the bytes that were freed.
+
+        The caller holds the lock of `collection`; `holding` takes another collection's, and raises JobLocked
+        where it cannot: then that one is left alone. Raises StoreError where the shelf cannot be read.
+        """
+        freed_bytes = (await self.prune(collection)).freed_bytes
+        for other in await self.collections():
+            if other == collection:
+                continue
+            try:
+                async with holding(other):
+                    freed_bytes += (await self.prune(other)).freed_bytes
+            except JobLocked:
+                continue
+        return freed_bytes
+
+    def _spared(self, collection: str) -> str:
+        """Say why nothing of a collection may be deleted; "" where it may."""
+        terms = self.terms
+        if terms.include_vanished:
+            return ""
+        if terms.present is None:
+            return (
+                "it is not known whether the collection still exists, and this may be all that is left of it"
+            )
+        if collection not in terms.present:
+            return "the collection does not exist any more: only `--include-vanished` prunes it"
+        return ""
+
+    async def _remove(self, line: Line) -> None:
+        if isinstance(line.thing, StoredSet):
+            await self.shelf.remove(line.thing.manifest)
+        elif isinstance(line.thing, Fragment):
+            await self.shelf.remove_fragment(line.thing)
+
+
+def plan_lines(
+    contents: Contents, terms: Terms, now: float, *, spared: str = ""
+) -> tuple[tuple[Line, ...], str | None]:
+    """Decide on each thing of one collection; also return why its complete sets all stay, if they do. Pure.
+
+    `spared`: why nothing at all goes.
+    """
+    stopped = suspicious(contents.sets)
+    stored = {one.manifest.id: one for one in contents.sets}
+    lines = [
+        *(
+            _line_of_set(stored[decision.set_id], decision, stopped)
+            for decision in decide(contents.sets, terms.policy, now, terms.zone)
+        ),
+        *(_line_of_unreadable(bad) for bad in contents.unreadable),
+        *(_line_of_fragment(fragment, now) for fragment in contents.fragments),
+    ]
+    if spared:
+        lines = [_kept(line, spared) for line in lines]
+    return tuple(lines), stopped
+
+
+def _line_of_set(one: StoredSet, decision: Decision, stopped: str | None) -> Line:
+    manifest = one.manifest
+    is_incomplete = manifest.state is SetState.INCOMPLETE
+    line = Line(
+        id=manifest.id,
+        matter=Matter.INCOMPLETE if is_incomplete else Matter.SET,
+        keep=decision.keep,
+        reasons=decision.reasons,
+        size_bytes=manifest.size_bytes,
+        ended_at=manifest.ended_at,
+        thing=one,
+    )
+    if stopped is None or is_incomplete:
+        return line
+    return _kept(line, "no complete set goes before a person has looked at the newest")
+
+
+def _line_of_fragment(fragment: Fragment, now: float) -> Line:
+    fresh = fragment.age_seconds(now) < INCOMPLETE_SECONDS
+    reason = "not finished, kept for a day" if fresh else "never finished, or half removed"
+    return Line(
+        fragment.place.id, Matter.FRAGMENT, fresh, (reason,), fragment.size_bytes, None, thing=fragment
+    )
+
+
+def _line_of_unreadable(bad: Unreadable) -> Line:
+    return Line(bad.place.id, Matter.UNREADABLE, True, (bad.reason,), bad.size_bytes, None, thing=bad)
+
+
+def _unless_in_use(lines: Iterable[Line], in_use: Iterable[str]) -> Iterator[Line]:
+    used = frozenset(in_use)
+    for line in lines:
+        yield _kept(line, "a restore of it is under way") if line.id in used else line
+
+
+def _kept(line: Line, reason: str) -> Line:
+    """Return a line that stays; one that stays anyhow keeps its own reasons."""
+    if line.keep:
+        return line
+    return Line(line.id, line.matter, True, (reason,), line.size_bytes, line.ended_at, thing=line.thing)
