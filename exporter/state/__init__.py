@@ -13,6 +13,7 @@ from exporter.state.database import (
     KnownPeerChanges,
     State,
 )
+from exporter.state.jobs import JobBatch, JobStore, KnownJob, RunRequest, StoredJobs, StoredRun
 from exporter.state.lock import LOCK_NAME, StateLock
 from exporter.state.migrations import MIGRATIONS
 from exporter.state.reserve import RESERVE_NAME, Reserve
@@ -24,12 +25,18 @@ __all__ = [
     "RESERVE_NAME",
     "AlertingBatch",
     "AlertingStore",
+    "JobBatch",
+    "JobStore",
+    "KnownJob",
     "KnownPeer",
     "KnownPeerChanges",
     "Reserve",
+    "RunRequest",
     "State",
     "StateLock",
     "StoredAlerting",
+    "StoredJobs",
     "StoredRow",
+    "StoredRun",
     "StoredSilence",
 ]

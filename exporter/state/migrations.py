@@ -60,4 +60,47 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # One row: when alerting last evaluated anything.
         "CREATE TABLE alert_evaluation (only INTEGER PRIMARY KEY CHECK (only = 1), at REAL NOT NULL) STRICT",
     ),
+    # Jobs. A run without an end is under way, or was when the process ended.
+    (
+        """CREATE TABLE job_runs (
+            id INTEGER PRIMARY KEY,
+            job TEXT NOT NULL,
+            cluster TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            cause TEXT NOT NULL,
+            planned_at REAL NOT NULL,
+            started_at REAL,
+            heartbeat_at REAL,
+            ended_at REAL,
+            outcome TEXT,
+            reason TEXT NOT NULL,
+            detail TEXT NOT NULL,
+            figures BLOB NOT NULL
+        ) STRICT""",
+        "CREATE INDEX job_runs_of_a_job ON job_runs (job, outcome, id)",
+        # Counters must not fall when old runs go: counted apart from them.
+        """CREATE TABLE job_counts (
+            job TEXT NOT NULL,
+            what TEXT NOT NULL,
+            word TEXT NOT NULL,
+            number INTEGER NOT NULL,
+            PRIMARY KEY (job, what, word)
+        ) STRICT""",
+        """CREATE TABLE job_successes (
+            job TEXT NOT NULL,
+            collection TEXT NOT NULL,
+            at REAL NOT NULL,
+            PRIMARY KEY (job, collection)
+        ) STRICT""",
+        # Since when a job has its schedule: what was due before was never missed.
+        "CREATE TABLE known_jobs (job TEXT PRIMARY KEY, schedule TEXT NOT NULL, since REAL NOT NULL) STRICT",
+        # AUTOINCREMENT: a number is never given twice, so an answered request stays answered.
+        """CREATE TABLE job_requests (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            job TEXT NOT NULL,
+            requested_at REAL NOT NULL,
+            run INTEGER,
+            refusal TEXT
+        ) STRICT""",
+    ),
 )
