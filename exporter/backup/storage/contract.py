@@ -33,7 +33,7 @@ class Writing(Protocol):
 
 
 class Store(Protocol):
-    """Objects by path. Every method raises StoreError or one of its kinds, and no other but CancelledError."""
+    """Objects by path. Every method raises StoreError or one of its kinds, else only CancelledError."""
 
     name: str  # for people: /var/backups, s3://bucket/prefix
 
