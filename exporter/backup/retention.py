@@ -11,7 +11,9 @@ Beside the rules:
     a complete set that may not be relied on takes no place. It stays while no newer one is good, and for a
     week for people to look at, since a proof can fail for reasons of its own;
     an accepted set stays as long as an older one does: what came before it is no measure for later ones;
-    an incomplete set goes after a day.
+    an incomplete set goes after a day;
+    a set from the future stays and takes no place: a clock was wrong then or is now, and until time has
+    caught up, what is made meanwhile would seem to be older and go at once.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from exporter.config.quantities import format_duration
 
 INCOMPLETE_SECONDS = 86_400.0  # long enough to look at what a failed night left
 DOUBTED_SECONDS = 7 * 86_400.0  # somebody looks within a week, or nobody does
+CLOCKS_APART_SECONDS = 300.0  # between two hosts; more is a clock that is wrong
 
 NEWEST_GOOD = "newest good"
 NO_RULE = "no rule keeps it"
@@ -54,11 +57,10 @@ def decide(
 ) -> tuple[Decision, ...]:
     """Decide on each set of one collection, newest first, by when they were finished.
 
-    `now` is Unix seconds. A clock that was wrong changes nothing but the rule `within` and what waits for a
-    day or a week: the others look at the order and the calendar alone.
+    `now` is Unix seconds.
     """
     ordered = sorted(sets, key=_finished, reverse=True)
-    good = [one for one in ordered if one.counts]
+    good = [one for one in ordered if one.counts and not _is_of_the_future(one, now)]
     kept = _kept_by_rules(good, policy, now, zone)
     if good:
         kept[good[0].manifest.id].insert(0, NEWEST_GOOD)
@@ -114,6 +116,8 @@ def _decision(one: StoredSet, good: Sequence[StoredSet], kept: dict[str, list[st
         fresh = now - manifest.ended_at < INCOMPLETE_SECONDS
         reason = "incomplete, kept for a day" if fresh else "incomplete, and older than a day"
         return Decision(manifest.id, fresh, (reason,))
+    if one.counts and _is_of_the_future(one, now):
+        return Decision(manifest.id, True, ("from the future: a clock was wrong then, or is now",))
     if one.counts:
         reasons = kept[manifest.id]
         return Decision(manifest.id, bool(reasons), tuple(reasons) or (NO_RULE,))
@@ -123,6 +127,10 @@ def _decision(one: StoredSet, good: Sequence[StoredSet], kept: dict[str, list[st
     if now - _doubted_since(one) < DOUBTED_SECONDS:
         return Decision(manifest.id, True, (f"{what}; kept for a week, to be looked at",))
     return Decision(manifest.id, False, (f"{what}, and a newer one is good",))
+
+
+def _is_of_the_future(one: StoredSet, now: float) -> bool:
+    return one.manifest.ended_at > now + CLOCKS_APART_SECONDS
 
 
 def _doubted_since(one: StoredSet) -> float:
