@@ -1,0 +1,165 @@
+"""A snapshot on one peer: asked for once, and found again where no answer came."""
+
+from __future__ import annotations
+
+import asyncio
+import calendar
+import re
+import time
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from exporter.backup.calling import Limits, is_gone, may_have_been_done, patiently, told_to_wait
+from exporter.backup.survey import PeerAt
+from exporter.clock import Clock
+from exporter.errors import JobError, SourceError, SourceRefused, SourceUnsupported
+from exporter.logs import get_logger
+from exporter.printable import printable
+from exporter.qdrant import keeping
+from exporter.qdrant.kept import SnapshotDescription
+
+log = get_logger()
+
+# What the server calls a snapshot: the collection, the peer's id, and when it began in UTC.
+_SERVER_NAME = re.compile(r"-[0-9]+-([0-9]{4}(?:-[0-9]{2}){5})\.snapshot")
+_STAMP = "%Y-%m-%d-%H-%M-%S"
+
+
+class SnapshotLost(JobError):
+    """Nobody can say which snapshot is ours: more than one appeared, or one of a name that was there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A snapshot of ours that lies on a peer."""
+
+    snapshot: SnapshotDescription
+    unclaimed: tuple[str, ...] = ()  # others that appeared meanwhile: reported, and left alone
+
+
+async def listed(peer: PeerAt, collection: str, limits: Limits) -> list[SnapshotDescription]:
+    """Return the snapshots of a collection that lie on a peer; none where it has no such collection.
+
+    Raises SourceError.
+    """
+    try:
+        return keeping.read_snapshots(
+            await patiently(peer.courier, keeping.list_snapshots(collection), limits)
+        )
+    except SourceError as error:
+        if is_gone(error):
+            return []
+        raise
+
+
+async def running(peer: PeerAt, collection: str, limits: Limits) -> int | None:
+    """Return how many snapshots of a collection a peer takes now; None where it does not tell.
+
+    Raises SourceError.
+    """
+    seen = keeping.read_telemetry(await patiently(peer.courier, keeping.telemetry(3), limits), collection)
+    return 0 if seen is None else seen.snapshots_running
+
+
+async def make(
+    peer: PeerAt, collection: str, before: Collection[str], *, limits: Limits, clock: Clock
+) -> Made:
+    """Take a snapshot on a peer. `before`: the names that lay there.
+
+    It is asked for once: where no answer came, or one that says nothing, the server may still be at it,
+    so we look until it is there or nothing runs any more. Only after a 429 is it asked for again.
+    Raises SourceError where the server could not do it, SnapshotLost.
+    """
+    asked = keeping.create_snapshot(collection)
+    for number in range(1, limits.tries + 1):
+        try:
+            body = await peer.courier.call(asked, deadline_seconds=limits.create_seconds)
+            snapshot = keeping.read_snapshot(body)
+        except SourceError as error:
+            wait_seconds = told_to_wait(error, limits)
+            if wait_seconds is not None and number < limits.tries:
+                await asyncio.sleep(wait_seconds)
+                continue
+            if not may_have_been_done(error):
+                raise
+            return await _found_again(peer, collection, before, error, limits, clock)
+        if snapshot.name in before:
+            raise SnapshotLost("a snapshot of the same name lay there: somebody takes them too")
+        return Made(snapshot)
+    raise AssertionError
+
+
+async def _found_again(
+    peer: PeerAt,
+    collection: str,
+    before: Collection[str],
+    failure: SourceError,
+    limits: Limits,
+    clock: Clock,
+) -> Made:
+    """Look for a snapshot that may be made or may be under way. Raises `failure` where it is neither."""
+    log.info("snapshot.looked_for", peer=printable(peer.label), reason=str(failure))
+    began = answered = quiet_since = clock.monotonic()
+    quiet = 0
+    while clock.monotonic() - began < limits.create_seconds:
+        await asyncio.sleep(limits.look_seconds)
+        try:
+            new = new_ones(await listed(peer, collection, limits), collection, before)
+            runs = await running(peer, collection, limits)
+        except SourceError:
+            if clock.monotonic() - answered > limits.lost_seconds:
+                raise
+            continue
+        answered = clock.monotonic()
+        if runs:
+            quiet, quiet_since = 0, answered
+            continue
+        if new:
+            return Made(the_one(new))
+        quiet += 1
+        blind = runs is None and not isinstance(failure, SourceRefused)
+        if quiet >= limits.quiet_looks and (not blind or answered - quiet_since > limits.blind_seconds):
+            break
+    raise failure
+
+
+def the_one(new: Sequence[SnapshotDescription]) -> SnapshotDescription:
+    """Return the only one of them. Raises SnapshotLost where there are more."""
+    if len(new) > 1:
+        names = ", ".join(sorted(printable(one.name) for one in new))
+        raise SnapshotLost(
+            f"{len(new)} snapshots appeared meanwhile, and nobody can say which is ours: {names}"
+        )
+    return new[0]
+
+
+def new_ones(
+    now: Iterable[SnapshotDescription], collection: str, before: Collection[str]
+) -> list[SnapshotDescription]:
+    """Return what appeared since and could be a snapshot that was taken: an uploaded file is none."""
+    return [one for one in now if one.name not in before and began_at(one.name, collection) is not None]
+
+
+def began_at(name: str, collection: str) -> float | None:
+    """Read from a snapshot's name when it began, in Unix seconds by the server's clock.
+
+    None where the server did not make the name up.
+    """
+    found = _SERVER_NAME.fullmatch(name.removeprefix(collection)) if name.startswith(collection) else None
+    if found is None:
+        return None
+    try:
+        return float(calendar.timegm(time.strptime(found[1], _STAMP)))
+    except ValueError:
+        return None
+
+
+async def delete(peer: PeerAt, collection: str, name: str, limits: Limits) -> None:
+    """Delete a snapshot on a peer; one that is not there any more is no error. Raises SourceError."""
+    asked = keeping.delete_snapshot(collection, name)
+    try:
+        await patiently(peer.courier, asked, limits)
+    except SourceError as error:
+        if not is_gone(error) and not isinstance(error, SourceUnsupported):
+            raise
+    log.info("snapshot.deleted", peer=printable(peer.label), snapshot=printable(name))
