@@ -23,8 +23,15 @@ def good(result: Any, started_seconds: float) -> web.Response:
     return _json(200, {"result": result, "status": "ok", "time": time.perf_counter() - started_seconds})
 
 
+def accepted(started_seconds: float) -> web.Response:
+    """Answer 202: it will be done, and nobody will say when."""
+    return _json(202, {"status": "accepted", "time": time.perf_counter() - started_seconds})
+
+
 def refused(refusal: RefusalError, started_seconds: float) -> web.Response:
     """Answer with a refusal's status and text."""
+    if refusal.plain:
+        return web.Response(status=refusal.status, text=refusal.text)
     took_seconds = time.perf_counter() - started_seconds
     return _json(refusal.status, {"status": {"error": refusal.text}, "time": took_seconds})
 

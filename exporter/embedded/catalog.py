@@ -17,14 +17,24 @@ from typing import Any
 import msgspec
 
 from exporter.clock import Clock
-from exporter.embedded.collection_config import check_name, created, index_schema, patched
+from exporter.embedded.collection_config import (
+    asked_schema,
+    check_compatible,
+    check_name,
+    created,
+    index_schema,
+    patched,
+    restored,
+)
 from exporter.embedded.refusals import RefusalError, bad_body, no_collection, wrong_input
 from exporter.embedded.shard import Pacing, Shard
+from exporter.embedded.snapshots_unpacked import UnpackedCollection, UnpackedShard
 
 # Any of these in a PATCH, even empty, restarts the optimizer; nothing else does.
 WAKING_PATCHES = frozenset(
     {"optimizers_config", "params", "hnsw_config", "vectors", "quantization_config", "sparse_vectors"}
 )
+FIRST_SHARD_FOLDER = "shard"  # below the collection's; a restored shard has one of its own beside it
 LARGEST_PEER_ID = 2**53 - 1  # what JSON readers hold exactly; Qdrant keeps to it too
 
 
@@ -35,6 +45,7 @@ class StoredCollection(msgspec.Struct):
     config: dict[str, Any]
     fields: dict[str, Any]
     operations: int
+    shard_folder: str = FIRST_SHARD_FOLDER
 
 
 class StoredServer(msgspec.Struct):
@@ -50,9 +61,9 @@ class Collection:
 
     name: str
     folder: Path
-    shard: Shard
-    fields: dict[str, dict[str, Any]] = field(default_factory=dict)
+    fields: dict[str, dict[str, Any]] = field(default_factory=dict)  # as they are shown
     opening_seconds: float = 0.0
+    shard: Shard = field(init=False)  # set once it is open; another after a restore
 
     @property
     def config(self) -> dict[str, Any]:
@@ -93,8 +104,12 @@ class Catalog:
             self.peer_id, self.aliases = stored.peer_id, stored.aliases
         for path in sorted((self._folder / "collections").glob("*/collection.json")):
             held = msgspec.json.decode(path.read_bytes(), type=StoredCollection)
-            shard = await self._open(held.name, path.parent, held.config, held.fields)
-            shard.operations = held.operations
+            collection = Collection(held.name, path.parent, held.fields)
+            for stale in path.parent.glob(f"{FIRST_SHARD_FOLDER}*"):  # of a restore that was killed
+                if stale.name != held.shard_folder:
+                    await asyncio.to_thread(shutil.rmtree, stale)
+            await self._add(collection, held.shard_folder, held.config)
+            collection.shard.operations = held.operations
 
     async def close(self, *, keep: bool) -> None:
         """Close every collection; with `keep`, so that `load` finds all of it again."""
@@ -120,14 +135,35 @@ class Catalog:
         async with self._changing:
             if name in self.collections or name in self.aliases:
                 raise RefusalError(409, f"Wrong input: Collection `{name}` already exists!")
-            folder = self._folder / "collections" / str(uuid.uuid4())
-            folder.mkdir(parents=True)
-            try:
-                await self._open(name, folder, config, {})
-            except RefusalError:
-                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-                raise
-            self._store(self.collections[name])
+            await self._create(name, config, None)
+
+    async def recover(self, name: str, unpacked: UnpackedCollection) -> None:
+        """Make a collection's data that of its snapshot, whose folder this takes over.
+
+        A collection that is there, by this name or as an alias, keeps what it was asked to be; else one is
+        made as the snapshot says. Raises RefusalError (400, 422, 500).
+        """
+        check_name(name)
+        async with self._changing:
+            collection = self.collections.get(self.aliases.get(name, name))
+            if collection is None:
+                await self._create(name, restored(unpacked.config), unpacked.shard)
+                collection = self.collections[name]
+            else:
+                check_compatible(collection.config, unpacked.config)
+                await self._replace_shard(collection, unpacked.shard)
+            shown = {name: index_schema(asked) for name, asked in unpacked.fields.items()}
+            await self._add_indexes(collection, shown)
+
+    async def recover_shard(self, name: str, unpacked: UnpackedShard) -> None:
+        """Make the data of a collection's shard that of a shard's snapshot, whose folder this takes over.
+
+        Raises RefusalError (404, 500).
+        """
+        async with self._changing:
+            collection = self.resolve(name)
+            await self._replace_shard(collection, unpacked)
+            await self._add_indexes(collection, {})
 
     async def delete(self, name: str) -> bool:
         """Delete a collection with its aliases; False when there is none."""
@@ -147,7 +183,9 @@ class Catalog:
         config = patched(collection.config, body)
         if WAKING_PATCHES & body.keys():
             collection.shard.reconfigure(config)
-            self._store(collection)
+        else:
+            collection.shard.config = config  # of which only the metadata can be another
+        self._store(collection)
 
     async def index(self, name: str, body: Mapping[str, Any], *, wait: bool) -> dict[str, Any]:
         """Create a payload index. Raises RefusalError (400, 404)."""
@@ -188,26 +226,74 @@ class Catalog:
             case _:
                 raise bad_body("data did not match any variant of untagged enum AliasOperations")
 
-    async def _open(
-        self, name: str, folder: Path, config: dict[str, Any], fields: dict[str, dict[str, Any]]
-    ) -> Shard:
-        shard = Shard(folder=folder / "shard", config=config, pacing=self._pacing, clock=self._clock)
+    async def _create(self, name: str, config: dict[str, Any], content: UnpackedShard | None) -> None:
+        folder = self._folder / "collections" / str(uuid.uuid4())
+        folder.mkdir(parents=True)
+        collection = Collection(name, folder)
+        try:
+            if content is not None:
+                content.folder.rename(folder / FIRST_SHARD_FOLDER)
+            await self._add(collection, FIRST_SHARD_FOLDER, config)
+        except BaseException:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            raise
+        _adopt(collection, content)
+        self._store(collection)
+
+    async def _replace_shard(self, collection: Collection, content: UnpackedShard) -> None:
+        """Open the new data beside the old, and let go of the old only when that went well."""
+        folder = collection.folder / f"{FIRST_SHARD_FOLDER}-{uuid.uuid4()}"
+        content.folder.rename(folder)
+        old = collection.shard
+        try:
+            collection.shard = await self._opened(folder, collection.config)
+        except BaseException:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            raise
+        _adopt(collection, content)
+        self._store(collection)
+        await old.close(keep=False)
+        await asyncio.to_thread(shutil.rmtree, old.folder)
+
+    async def _add_indexes(self, collection: Collection, shown: Mapping[str, dict[str, Any]]) -> None:
+        """Build what the collection was asked to index and its new data has no index of."""
+        collection.fields = {**shown, **collection.fields}
+        for name, schema in collection.fields.items():
+            if name not in collection.shard.counts.indexed_fields:
+                argument = {"field_name": name, "field_schema": asked_schema(schema)}
+                await collection.shard.write("create_index", argument, wait=True)
+        self._store(collection)
+
+    async def _add(self, collection: Collection, shard_folder: str, config: dict[str, Any]) -> None:
         started_seconds = self._clock.monotonic()
+        collection.shard = await self._opened(collection.folder / shard_folder, config)
+        collection.opening_seconds = self._clock.monotonic() - started_seconds
+        self.collections[collection.name] = collection
+
+    async def _opened(self, folder: Path, config: dict[str, Any]) -> Shard:
+        shard = Shard(folder=folder, config=config, pacing=self._pacing, clock=self._clock)
         try:
             await shard.open()
         except BaseException:
             await shard.close(keep=False)
             raise
-        took_seconds = self._clock.monotonic() - started_seconds
-        self.collections[name] = Collection(name, folder, shard, fields, took_seconds)
         return shard
 
     def _store(self, collection: Collection) -> None:
         shard = collection.shard
-        held = StoredCollection(collection.name, shard.config, collection.fields, shard.operations)
+        held = StoredCollection(
+            collection.name, shard.config, collection.fields, shard.operations, shard.folder.name
+        )
         (collection.folder / "collection.json").write_bytes(msgspec.json.encode(held))
 
     def _store_own(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         held = StoredServer(self.peer_id, self.aliases)
         (self._folder / "server.json").write_bytes(msgspec.json.encode(held))
+
+
+def _adopt(collection: Collection, content: UnpackedShard | None) -> None:
+    """Take over what came with a shard's data: its indexes and the number of its newest change."""
+    if content is not None:
+        collection.fields |= {name: index_schema(asked) for name, asked in content.fields.items()}
+        collection.shard.operations = content.operations

@@ -24,6 +24,7 @@ LARGEST_DIMENSION = 65536  # Qdrant's own limit
 ELEMENT_BYTES = {"float32": 4, "float16": 2, "uint8": 1}
 QUANTIZATIONS = frozenset({"scalar", "product", "binary"})
 LEAST_VACUUM_VECTORS = 100  # below: 422
+ENGINE_WAL: Document = {"wal_capacity_mb": 32, "wal_segments_ahead": 0, "wal_retain_closed": 1}
 
 DEFAULT_HNSW: Document = {
     "m": 16,
@@ -70,6 +71,8 @@ class DenseVector:
 def check_name(name: str) -> None:
     """Refuse a collection name that Qdrant refuses, with its words. Raises RefusalError (422)."""
     before = "Validation error in path parameters: [collection_name: "
+    if name in (".", ".."):  # a folder would have that name too
+        raise RefusalError(500, f"Service internal error: Invalid path to delete: {name}")
     for character in REFUSED_IN_NAMES:
         if character in name:
             raise RefusalError(422, f'{before}collection name cannot contain "{character}" char]')
@@ -100,7 +103,30 @@ def created(body: Mapping[str, Any]) -> Document:
         "optimizer_config": DEFAULT_OPTIMIZERS | _optimizers(body),
         "quantization_config": body.get("quantization_config"),
     }
+    if body.get("metadata") is not None:
+        config["metadata"] = _metadata(body)
     return config
+
+
+def restored(archived: Mapping[str, Any]) -> Document:
+    """Return the configuration of a collection made anew from an archive's. Raises RefusalError."""
+    params = archived.get("params")
+    if not isinstance(params, dict):
+        raise RefusalError(500, "Service internal error: Json error in config.json: no params")
+    return created({**archived, **params, "optimizers_config": archived.get("optimizer_config")})
+
+
+def as_archived(config: Document) -> Document:
+    """Return a configuration as an archive holds it: a real server wants to know of the write-ahead log."""
+    return {**config, "wal_config": ENGINE_WAL, "uuid": None}
+
+
+def check_compatible(config: Document, archived: Mapping[str, Any]) -> None:
+    """Refuse to load an archive into a collection of other vectors. Raises RefusalError (400)."""
+    held, given = _vector_kinds(config), _vector_kinds(restored(archived))
+    if held != given:
+        text = f"Collection vectors: {held} Snapshot Vectors: {given}"
+        raise wrong_input(f"Snapshot is not compatible with existing collection: {text}")
 
 
 def patched(config: Document, body: Mapping[str, Any]) -> Document:
@@ -116,8 +142,14 @@ def patched(config: Document, body: Mapping[str, Any]) -> Document:
         asked = body["quantization_config"]
         changed["quantization_config"] = None if asked == "Disabled" else asked
     for key in ("replication_factor", "write_consistency_factor", "on_disk_payload"):
-        if (given := _given(body, "params").get(key)) is not None:
-            changed["params"][key] = given
+        if (asked := _given(body, "params").get(key)) is not None:
+            changed["params"][key] = asked
+    if body.get("metadata") is not None:
+        given = _metadata(body)
+        merged = changed.get("metadata", {}) | given
+        changed["metadata"] = {
+            key: value for key, value in merged.items() if key not in given or value is not None
+        }
     return changed
 
 
@@ -144,6 +176,14 @@ def index_schema(asked: str | Document) -> Document:
     return {"data_type": kind, "params": DEFAULT_INDEX_PARAMS.get(kind, {}) | asked}
 
 
+def asked_schema(shown: Document) -> Any:
+    """Return what a payload index was asked to be, from how it is shown: `index_schema` the other way."""
+    params = shown.get("params")
+    if params is None:
+        return shown["data_type"]
+    return {name: value for name, value in params.items() if value is not None}
+
+
 def sparse_names(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the names of the sparse vectors of a configuration."""
     return tuple(config["params"].get("sparse_vectors") or ())
@@ -153,6 +193,21 @@ def named_vector_params(config: Mapping[str, Any]) -> Mapping[str, Document]:
     """Return what was asked of each dense vector, the unnamed one under ""."""
     vectors = config["params"]["vectors"]
     return {"": vectors} if _is_unnamed(vectors) else vectors
+
+
+def _vector_kinds(config: Document) -> Document:
+    """Return what of the vectors cannot change: size, distance, datatype, one or many; and sparse names."""
+    kinds: Document = {
+        name: [params.get(key) for key in ("size", "distance", "datatype", "multivector_config")]
+        for name, params in named_vector_params(config).items()
+    }
+    return kinds | dict.fromkeys(sparse_names(config), "sparse")
+
+
+def _metadata(body: Mapping[str, Any]) -> Document:
+    if not isinstance(body["metadata"], dict):
+        raise bad_body("metadata: invalid type, expected a map")
+    return dict(body["metadata"])
 
 
 def _is_unnamed(vectors: Mapping[str, Any]) -> bool:

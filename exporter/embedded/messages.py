@@ -47,6 +47,13 @@ class Survey(msgspec.Struct, frozen=True):
     segments: list[SegmentFiles]
 
 
+class Archived(msgspec.Struct, frozen=True):
+    """The file that a snapshot was written to."""
+
+    size_bytes: int
+    checksum: str  # SHA-256, hexadecimal
+
+
 class Reply(msgspec.Struct, frozen=True):
     """What came of a command. Status 200, or that of the refusal, whose text is then `result`."""
 

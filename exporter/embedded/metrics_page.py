@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from exporter.embedded.answers import SPOKEN_VERSION
 from exporter.embedded.catalog import Catalog, Collection
 from exporter.embedded.shard_view import excluded_by_indexed_only, vectors_by_name
+from exporter.embedded.snapshots import Snapshots
 from exporter.embedded.traffic import BUCKET_SECONDS, Tally, Traffic
 
 Sample = tuple[str, Mapping[str, str], float]  # suffix of the name, labels, value
@@ -14,9 +15,10 @@ Sample = tuple[str, Mapping[str, str], float]  # suffix of the name, labels, val
 SHOWN_ROUTES = ("/points", "/index", "/facet")
 
 
-def metrics_page(catalog: Catalog, traffic: Traffic, resident_bytes: int | None) -> str:
+def metrics_page(catalog: Catalog, snapshots: Snapshots, traffic: Traffic, resident_bytes: int | None) -> str:
     """Return the page in Prometheus's text format 0.0.4."""
-    lines = [*_server_lines(catalog), *_collection_lines(catalog), *_traffic_lines(traffic)]
+    lines = [*_server_lines(catalog), *_collection_lines(catalog)]
+    lines += [*_snapshot_lines(snapshots), *_traffic_lines(traffic)]
     if resident_bytes is not None:
         lines += _gauge("memory_resident_bytes", "resident memory of the engine", [("", {}, resident_bytes)])
     return "\n".join(lines) + "\n"
@@ -64,8 +66,18 @@ def _collection_lines(catalog: Catalog) -> Iterator[str]:
         "changes waiting",
         {one.name: one.shard.queue_length for one in held},
     )
-    for name in ("snapshot_creation_running", "snapshot_recovery_running"):
-        yield from _per_collection(name, "snapshots under way", {one.name: 0 for one in held})
+
+
+def _snapshot_lines(snapshots: Snapshots) -> Iterator[str]:
+    names = snapshots.names
+    running = {
+        "snapshot_creation_running": snapshots.creating,
+        "snapshot_recovery_running": snapshots.recovering,
+    }
+    for family, counts in running.items():
+        yield from _per_collection(family, "snapshots under way", {name: counts[name] for name in names})
+    created: list[Sample] = [("", {"id": name}, snapshots.created[name]) for name in names]
+    yield from _family("snapshot_created_total", "counter", "snapshots created", created)
 
 
 def _traffic_lines(traffic: Traffic) -> Iterator[str]:

@@ -9,11 +9,15 @@ from exporter.errors import ExporterError
 
 
 class RefusalError(ExporterError):
-    """A request that cannot be served: becomes an answer with this status and text."""
+    """A request that cannot be served: becomes an answer with this status and text.
 
-    def __init__(self, status: int, text: str) -> None:
+    `plain` where Qdrant says so without its envelope, in text.
+    """
+
+    def __init__(self, status: int, text: str, *, plain: bool = False) -> None:
         self.status = status
         self.text = text
+        self.plain = plain
         super().__init__(f"{status}: {text}")
 
 
@@ -35,3 +39,8 @@ def invalid(path: str, text: str) -> RefusalError:
 def no_collection(name: str) -> RefusalError:
     """404: no collection and no alias of that name."""
     return RefusalError(404, f"Not found: Collection `{name}` doesn't exist!")
+
+
+def no_snapshot(name: str) -> RefusalError:
+    """404: no snapshot of that name."""
+    return RefusalError(404, f"Not found: Snapshot {name} not found")

@@ -38,7 +38,6 @@ class CollectionRoutes:
         router.add_get(f"{one}/aliases", answering(self.aliases_of))
         router.add_get(f"{one}/cluster", answering(self.cluster))
         router.add_get(f"{one}/optimizations", answering(self.optimizations))
-        router.add_get(f"{one}/snapshots", answering(self.snapshots))
         router.add_put(f"{one}/index", answering(self.create_index))
         router.add_delete(f"{one}/index/{{field_name:[^/]+}}", answering(self.delete_index))
 
@@ -119,11 +118,6 @@ class CollectionRoutes:
             wanted.append("completed")  # the limit asks for the list too
             answer["completed"] = answer["completed"][: int(limit)]
         return {name: part for name, part in answer.items() if name not in OPTIONAL_LISTS or name in wanted}
-
-    async def snapshots(self, request: web.Request) -> Any:
-        """No snapshots: there is no route that would take one."""
-        self._named(request)
-        return []
 
     async def create_index(self, request: web.Request) -> Any:
         """Create a payload index."""

@@ -24,7 +24,9 @@ from exporter.embedded.metrics_page import metrics_page
 from exporter.embedded.refusals import RefusalError
 from exporter.embedded.routes_collections import CollectionRoutes
 from exporter.embedded.routes_points import PointRoutes
+from exporter.embedded.routes_snapshots import SnapshotRoutes
 from exporter.embedded.shard import Pacing
+from exporter.embedded.snapshots import Snapshots
 from exporter.embedded.telemetry import TelemetryPage
 from exporter.embedded.traffic import Traffic
 
@@ -70,8 +72,10 @@ class EmbeddedServer:
             self.folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="qdrant-embedded-"))
         self._catalog = Catalog(folder=self.folder, pacing=self._pacing, clock=self._clock)
         self._machine = Machine(folder=self.folder, clock=self._clock)
+        self._snapshots = Snapshots(catalog=self._catalog, folder=self.folder, clock=self._clock)
         self._telemetry = TelemetryPage(
             catalog=self._catalog,
+            snapshots=self._snapshots,
             traffic=self._traffic,
             machine=self._machine,
             started_seconds=self._clock.now(),
@@ -79,6 +83,7 @@ class EmbeddedServer:
         self._port = port
         try:
             await asyncio.to_thread(self.folder.mkdir, parents=True, exist_ok=True)
+            await self._snapshots.open()
             await self._catalog.load()
             await self.show()
         except BaseException:
@@ -89,6 +94,7 @@ class EmbeddedServer:
         """Stop listening and end every worker; with a data folder, everything is on disk afterwards."""
         try:
             await self.hide()
+            await self._snapshots.close()
             await self._catalog.close(keep=self._keep)
         finally:
             if not self._keep:
@@ -120,6 +126,7 @@ class EmbeddedServer:
         app.router.add_get("/issues", _answering(_constant({"issues": []})))
         app.router.add_get("/snapshots", _answering(_constant([])))
         CollectionRoutes(catalog=self._catalog).add_to(app, _answering)
+        SnapshotRoutes(snapshots=self._snapshots).add_to(app, _answering)
         PointRoutes(catalog=self._catalog).add_to(app, _answering)
         return app
 
@@ -163,7 +170,8 @@ class EmbeddedServer:
     async def _metrics(self, request: web.Request) -> web.Response:
         shards = (collection.shard for collection in self._catalog.collections.values())
         process_ids = [shard.process_id for shard in shards if shard.process_id is not None]
-        page = metrics_page(self._catalog, self._traffic, self._machine.resident_bytes(process_ids))
+        resident_bytes = self._machine.resident_bytes(process_ids)
+        page = metrics_page(self._catalog, self._snapshots, self._traffic, resident_bytes)
         return web.Response(text=page, content_type="text/plain")
 
     async def _telemetry_page(self, request: web.Request) -> Any:
@@ -174,11 +182,12 @@ class EmbeddedServer:
 
 
 def _answering(handler: Handler) -> Handler:
-    """Wrap a handler that returns a result, so that it returns a response."""
+    """Wrap a handler that returns a result, so that it returns a response; one it returns stays as it is."""
 
     async def answer(request: web.Request) -> web.Response:
         started_seconds = time.perf_counter()
-        return good(await handler(request), started_seconds)
+        result = await handler(request)
+        return result if isinstance(result, web.Response) else good(result, started_seconds)
 
     return answer
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from exporter.clock import Clock
 from exporter.embedded.engine_process import EngineLostError, EngineProcess
-from exporter.embedded.messages import Counts, Reply, Survey
+from exporter.embedded.messages import Archived, Counts, Reply, Survey
 from exporter.embedded.optimizer_log import OptimizerLog, Run
 from exporter.embedded.refusals import RefusalError
 from exporter.embedded.shard_view import Plan, SegmentView, plans, segment_views
@@ -53,7 +56,8 @@ class Shard:
         self.counts = Counts()
         self.log = OptimizerLog(opened_seconds=clock.now())
         self.segment_numbers: dict[str, int] = {}  # in the order first seen
-        self._folder = folder
+        self.folder = folder
+        self._snapshots = 0  # asked for and not done
         self._pacing = pacing
         self._clock = clock
         self._survey = Survey(self.counts, [])
@@ -71,7 +75,7 @@ class Shard:
 
     async def open(self) -> None:
         """Start the worker and create or load the shard. Raises RefusalError with the engine's reason."""
-        self._awake = not self._folder.exists()
+        self._awake = not self.folder.exists()
         self._process = await EngineProcess.start()
         try:
             reply = await self._call("open", self._opening())
@@ -79,7 +83,7 @@ class Shard:
             raise RefusalError(500, f"Service internal error: {error}") from error
         if reply.status != 200:
             raise RefusalError(reply.status, str(reply.result))
-        self._work = asyncio.create_task(self._serve(), name=f"shard {self._folder.name}")
+        self._work = asyncio.create_task(self._serve(), name=f"shard {self.folder.name}")
 
     async def close(self, *, keep: bool) -> None:
         """End the worker. With `keep`, what was written is on disk afterwards."""
@@ -109,6 +113,16 @@ class Shard:
         if wait:
             await operation.answer
         return {"operation_id": number, "status": "completed" if wait else "acknowledged"}
+
+    async def snapshot(self, target: Path, documents: Mapping[str, str]) -> Archived:
+        """Write the shard's archive, after what waits now; reads and writes wait. Raises RefusalError."""
+        argument = {"target": str(target), "documents": dict(documents)}
+        operation = self._submit("snapshot", argument, writes=False)
+        self._snapshots += 1
+        try:
+            return msgspec.convert(await operation.answer, Archived)
+        finally:
+            self._snapshots -= 1
 
     def reconfigure(self, config: dict[str, Any]) -> None:
         """Load the shard anew with another configuration and run the optimizer, after what waits now."""
@@ -140,17 +154,17 @@ class Shard:
 
     @property
     def status(self) -> str:
-        """Qdrant's rule: red failed, yellow under way or about to be, grey pending but asleep, green."""
+        """Qdrant's rule: red failed, yellow at work or about to be, grey pending but asleep, green."""
         if self.error is not None:
             return "red"
-        if self.log.running is not None:
+        if self.log.running is not None or self._snapshots:
             return "yellow"
         if self.pending:
             return "yellow" if self._awake else "grey"
         return "green"
 
     def _opening(self) -> dict[str, Any]:
-        return {"folder": str(self._folder), "config": self.config}
+        return {"folder": str(self.folder), "config": self.config}
 
     def _submit(self, verb: str, argument: dict[str, Any], *, writes: bool) -> Operation:
         if self._lost is not None:

@@ -19,6 +19,7 @@ from exporter.embedded.shard_view import (
     vector_names,
     vectors_by_name,
 )
+from exporter.embedded.snapshots import Snapshots
 from exporter.embedded.traffic import Traffic
 
 # What each level adds, as 1.18.3 does it.
@@ -29,9 +30,16 @@ class TelemetryPage:
     """Builds the page. `started_seconds` is the Unix time of the server's start."""
 
     def __init__(
-        self, *, catalog: Catalog, traffic: Traffic, machine: Machine, started_seconds: float
+        self,
+        *,
+        catalog: Catalog,
+        snapshots: Snapshots,
+        traffic: Traffic,
+        machine: Machine,
+        started_seconds: float,
     ) -> None:
         self._catalog = catalog
+        self._snapshots = snapshots
         self._traffic = traffic
         self._machine = machine
         self._started_seconds = started_seconds
@@ -75,12 +83,12 @@ class TelemetryPage:
             answer["collections"] = [self._collection(collection, level) for collection in held]
             answer["snapshots"] = [
                 {
-                    "id": collection.name,
-                    "running_snapshots": 0,  # there is no route that would take one
-                    "running_snapshot_recovery": 0,
-                    "total_snapshot_creations": 0,
+                    "id": name,
+                    "running_snapshots": self._snapshots.creating[name],
+                    "running_snapshot_recovery": self._snapshots.recovering[name],
+                    "total_snapshot_creations": self._snapshots.created[name],
                 }
-                for collection in held
+                for name in self._snapshots.names
             ]
         return answer
 

@@ -29,14 +29,15 @@ from exporter.embedded.engine_points import (
     engine_scroll,
     records,
 )
-from exporter.embedded.messages import LENGTH_BYTES, Command, Counts, Reply, Survey, framed
+from exporter.embedded.messages import LENGTH_BYTES, Archived, Command, Counts, Reply, Survey, framed
 from exporter.embedded.refusals import RefusalError
 from exporter.embedded.segments import read_segments
+from exporter.embedded.snapshots_archive import write_archive
 
 SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
 READING_VERBS = frozenset({"query", "query_batch", "scroll", "count", "retrieve", "facet"})
 BAD_JSON_PATH = "invalid JSON path "  # how the engine's refusal of a field's name begins
-UPKEEP_VERBS = frozenset({"open", "survey", "optimize"})  # never asked for by a client's body
+UPKEEP_VERBS = frozenset({"open", "survey", "optimize", "snapshot"})  # never asked for by a client's body
 
 
 class ShardWorker:
@@ -49,6 +50,7 @@ class ShardWorker:
             "open": self._open,
             "survey": lambda _: None,
             "optimize": lambda _: self._held.optimize(),
+            "snapshot": self._snapshot,
             "upsert": lambda asked: self._update(edge.UpdateOperation.upsert_points(engine_points(asked))),
             "delete": self._delete,
             "payload": self._payload,
@@ -104,6 +106,16 @@ class ShardWorker:
         else:
             self._folder.mkdir(parents=True)
             self._shard = edge.EdgeShard.create(str(self._folder), config)
+
+    def _snapshot(self, asked: Mapping[str, Any]) -> Archived:
+        """Write the shard's archive into a file of its own."""
+        self._held.flush()
+        return write_archive(
+            Path(asked["target"]),
+            shard=self._folder,
+            segments=list(self._held.snapshot_manifest()),
+            documents=asked["documents"],
+        )
 
     def _update(self, operation: edge.UpdateOperation) -> None:
         self._held.update(operation)

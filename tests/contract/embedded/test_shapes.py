@@ -107,7 +107,6 @@ FILLED = ("create/create.docs", "create/create.named", "create/index.text", "cre
 POSITION = re.compile(r" at line \d+ column \d+$")
 # Families of /metrics that nobody here can fill.
 METRICS_EXCEPTIONS = {
-    "snapshot_created": "Qdrant's counter of what this server cannot do",
     "collection_shard_transfer_incoming": NO_SUCH_PART,
     "collection_shard_transfer_outgoing": NO_SUCH_PART,
     "collection_update_queue_deferred_points": NOT_TOLD,
