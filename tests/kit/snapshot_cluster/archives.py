@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import tarfile
-import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,11 +116,7 @@ def _shard_members(folder: ShardFolder, padding_bytes: int) -> bytes:
 
 def padding(seed: int, size: int) -> bytes:
     """Return bytes that no compression makes small, the same for the same seed."""
-    made, block = bytearray(), zlib.crc32(str(seed).encode())
-    while len(made) < size:
-        block = (block * 1_103_515_245 + 12_345) & 0xFFFFFFFF
-        made += block.to_bytes(4, "little") * 16
-    return bytes(made[:size])
+    return random.Random(seed).randbytes(size)
 
 
 def _file(name: str, content: bytes) -> bytes:

@@ -67,7 +67,7 @@ class SnapshotCluster:
     # what is there
 
     def create(self, name: str, points: Points | None = None, **body: Any) -> Collection:
-        """Create a collection; a dense vector of four numbers where `body` says nothing. Then write points."""
+        """Create a collection, of four numbers a vector where `body` says nothing, and write points."""
         made = self.world.create(
             name, {"vectors": {"size": 4, "distance": "Dot"}, **body}, with_metadata=True
         )
@@ -301,8 +301,11 @@ class SnapshotCluster:
         finally:
             peer.running[found.name] -= 1
         peer.taken[found.name] += 1
-        name = f"{found.name}-{peer.id}-{self._stamp('%Y-%m-%d-%H-%M-%S')}.snapshot"
-        created = self._stamp("%Y-%m-%dT%H:%M:%S")
+        later, name = -1, ""
+        while not name or (name in peer.snapshots.get(found.name, ()) and not self.knobs.names_collide):
+            later += 1
+            name = f"{found.name}-{peer.id}-{self._stamp('%Y-%m-%d-%H-%M-%S', later)}.snapshot"
+        created = self._stamp("%Y-%m-%dT%H:%M:%S", later)
         peer.lay(found.name, name, data, created=created, checksum=self.knobs.checksums)
         return peer.snapshots[found.name][name].described()
 
@@ -321,9 +324,9 @@ class SnapshotCluster:
         task.add_done_callback(self._under_way.discard)
         return task
 
-    def _stamp(self, pattern: str) -> str:
+    def _stamp(self, pattern: str, later_seconds: int = 0) -> str:
         now = self.knobs.now() if self.knobs.now is not None else time.time()
-        return time.strftime(pattern, time.gmtime(now))
+        return time.strftime(pattern, time.gmtime(now + later_seconds))
 
 
 def _check(data: bytes, query: Mapping[str, str]) -> None:

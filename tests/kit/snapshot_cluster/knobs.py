@@ -36,7 +36,7 @@ class SnapshotAnswer(StrEnum):
 
 @dataclass(slots=True)
 class Failure:
-    """An answer that is given in place of the right one, `times` times. `done`: what was asked is done all the same."""
+    """An answer in place of the right one, `times` times. `done`: what was asked is done all the same."""
 
     method: str
     route: re.Pattern[str]  # searched in the path with its query
@@ -85,6 +85,7 @@ class Knobs:
     snapshot_seconds: float = 0.0  # that a snapshot takes
     snapshot_answer: SnapshotAnswer = SnapshotAnswer.GOOD
     snapshot_answers: int | None = None  # so many requests are answered that way, then well; None: all
+    names_collide: bool = False  # True: two snapshots of one second have one name, as on a real server
     checksums: bool = True  # False: null, as with S3 behind the server
     padding_bytes: int = 0  # how much larger each shard in an archive is than its points need
     bytes_per_second: float | None = None  # of a download
@@ -113,13 +114,16 @@ class Knobs:
         done: bool = False,
         after: int = 0,
     ) -> None:
-        """Answer the next requests of this method ("*": any) and route (regex) so; 429 with Retry-After by `headers`."""
+        """Answer the next requests of this method ("*": any) and route (regex) so.
+
+        `after`: lets so many of them pass first. A 429 names its wait in `headers`, Retry-After.
+        """
         self.failures.append(
             Failure(method, re.compile(route), status, times, peer, headers or {}, text, done, after)
         )
 
     def writer(self, collection: str, *, points_a_request: int = 1, key: str | int | None = None) -> Writer:
-        """Let a client write new points (ids from 1,000,000) before each request; take it out of `writers` to stop."""
+        """Let a client write new points, ids from 1,000,000, before each request, until it is removed."""
         made = Writer(collection, points_a_request, key, 1_000_000)
         self.writers.append(made)
         return made

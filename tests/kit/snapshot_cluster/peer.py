@@ -53,7 +53,7 @@ Answer = Callable[[Seen, tuple[str, ...]], Awaitable[Any]]
 
 @dataclass(slots=True)
 class Peer:
-    """One server. `snapshots`: by collection's name, which outlives the collection; "" for the whole storage's."""
+    """One server. `snapshots`: by collection's name, which they outlive; "" for the whole storage's."""
 
     cluster: SnapshotCluster
     number: int
@@ -86,7 +86,7 @@ class Peer:
             application, shutdown_timeout=0.0, access_log=None, handler_cancellation=True
         )
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, shutdown_timeout=0.0, reuse_address=True)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
         await site.start()
         if not self.port:
             self.port = self._runner.addresses[0][1]
@@ -168,7 +168,8 @@ class Peer:
             case ("collections", name, "snapshots", "upload") if seen.method == "POST":
                 return _good(await self.cluster.take_collection(self, name, *await _uploaded(request)))
             case ("collections", name, "shards", shard, "snapshots", "upload") if seen.method == "POST":
-                return _good(await self.cluster.take_shard(self, name, int(shard), *await _uploaded(request)))
+                await self.cluster.take_shard(self, name, int(shard), *await _uploaded(request))
+                return _good(None)
         return await self.cluster.routes.answer(self, seen, parts, request.query)
 
     def _folder(self, name: str) -> str:

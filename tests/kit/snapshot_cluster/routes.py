@@ -37,6 +37,7 @@ class Routes:
         """Answer one request; an unknown route is a 404 without a body. Raises RefusedError."""
         began = time.monotonic()
         accepted = False
+        result: Any
         match parts:
             case ("collections", name, "snapshots") if seen.method == "POST":
                 result = await self._cluster.take_snapshot(peer, name, wait=query.get("wait") != "false")
@@ -203,11 +204,7 @@ class Routes:
 def _page(held: Points, body: Mapping[str, Any]) -> dict[str, Any]:
     ids = list(held)
     offset = body.get("offset")
-    start = (
-        0
-        if offset is None
-        else next((at for at, id_ in enumerate(ids) if _not_before(id_, offset)), len(ids))
-    )
+    start = 0 if offset is None else sum(not _not_before(id_, offset) for id_ in ids)
     end = start + body.get("limit", 10)
     return {
         "points": [_record(id_, held[id_], body) for id_ in ids[start:end]],
@@ -216,7 +213,7 @@ def _page(held: Points, body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _not_before(id_: PointId, offset: PointId) -> bool:
-    return (isinstance(id_, str), id_) >= (isinstance(offset, str), offset)  # type: ignore[operator]
+    return (isinstance(id_, str), id_) >= (isinstance(offset, str), offset)
 
 
 def _record(id_: PointId, point: list[Any], body: Mapping[str, Any]) -> dict[str, Any]:

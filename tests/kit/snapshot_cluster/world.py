@@ -50,7 +50,7 @@ class RefusedError(Exception):
 
 @dataclass(slots=True)
 class Replica:
-    """One replica. `loaded` False: a dummy, that says green and 0 points. `status` yellow: an optimizer runs."""
+    """One replica. Not `loaded`: a dummy, green and without points. `status` yellow: an optimizer runs."""
 
     points: Points = field(default_factory=dict)
     state: str = ACTIVE
@@ -86,7 +86,7 @@ class Collection:
     @property
     def custom(self) -> bool:
         """Whether its shards have keys."""
-        return self.config["params"].get("sharding_method") == "custom"
+        return bool(self.config["params"].get("sharding_method") == "custom")
 
     @property
     def keys(self) -> dict[str | int, list[int]]:
@@ -145,10 +145,8 @@ class World:
         if name in self.collections:
             raise RefusedError(400, f"Wrong input: Collection `{name}` already exists!")
         if name in self.aliases:
-            raise RefusedError(
-                400,
-                f"Wrong input: Can't create collection with name {name}. Alias with the same name already exists",
-            )
+            text = f"Can't create collection with name {name}. Alias with the same name already exists"
+            raise RefusedError(400, f"Wrong input: {text}")
         config = config_of(body, peers=len(self.peer_ids))
         if with_metadata and body.get("metadata"):
             config["metadata"] = dict(body["metadata"])
@@ -218,7 +216,7 @@ class World:
                         replica.op_num = (replica.op_num or 0) + 1
 
     def read(self, name: str, peer: int, key: Key = None) -> Points:
-        """Return the points that this peer shows: of its own replica, else of one that is Active elsewhere."""
+        """Return the points that this peer shows: of its own replica, else of an Active one elsewhere."""
         found = self.named(name)
         shown: Points = {}
         for shard in found.of_key(key):
@@ -253,10 +251,8 @@ class World:
         for holder, replica in shard.replicas.items():
             if holder in self.alive and replica.state == ACTIVE and replica.loaded:
                 return replica
-        raise RefusedError(
-            500,
-            f"Service internal error: The replica set for shard {shard.id} on peer {peer} has no active replica",
-        )
+        text = f"The replica set for shard {shard.id} on peer {peer} has no active replica"
+        raise RefusedError(500, f"Service internal error: {text}")
 
     def _new_shard(self, shard: int, key: Key, copies: int, placement: list[int] | None) -> Shard:
         peers = placement or list(self.peer_ids)
