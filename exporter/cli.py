@@ -9,11 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from exporter import __version__
+from exporter import __version__, exit_codes
 from exporter.cli_alerting import alerts, rules, silence
+from exporter.cli_backup import backup, jobs
 from exporter.cli_start import (
-    EXIT_BAD_CONFIGURATION,
-    EXIT_FAILED,
     console,
     fail,
     one_of,
@@ -40,6 +39,8 @@ app.add_typer(canary, name="canary")
 app.add_typer(alerts, name="alerts")
 app.add_typer(rules, name="rules")
 app.add_typer(silence, name="silence")
+app.add_typer(backup, name="backup")
+app.add_typer(jobs, name="jobs")
 
 
 def main() -> None:
@@ -222,11 +223,11 @@ def forget(
     from exporter.forgetting import forget_peer
 
     if state_dir is None:
-        fail("give --state.dir: it is where the daemon remembers peers", EXIT_BAD_CONFIGURATION)
+        fail("give --state.dir: it is where the daemon remembers peers", exit_codes.BAD_CONFIGURATION)
     try:
         typer.echo(forget_peer(state_dir, cluster, peer, clock=SystemClock()))
     except StateError as error:
-        fail(str(error), EXIT_FAILED)
+        fail(str(error), exit_codes.FAILED)
 
 
 @canary.command()
@@ -246,4 +247,4 @@ def _needs_engine() -> None:
     from importlib.util import find_spec
 
     if find_spec("qdrant_edge") is None:
-        fail("this needs the extra demo: pip install 'qdrant-exporter[demo]'", EXIT_FAILED)
+        fail("this needs the extra demo: pip install 'qdrant-exporter[demo]'", exit_codes.FAILED)

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from exporter import exit_codes
 from exporter.alerting.words import SEVERITIES
 from exporter.cli_start import (
-    EXIT_BAD_CONFIGURATION,
-    EXIT_FAILED,
     console,
     fail,
     one_of,
@@ -99,7 +98,7 @@ def drill_receiver(
     try:
         hold_seconds = parse_duration(hold)
     except ValueError as error:
-        fail(f"--hold: {error}", EXIT_BAD_CONFIGURATION)
+        fail(f"--hold: {error}", exit_codes.BAD_CONFIGURATION)
     settings = _quiet(flags)
     code = run_to_end(
         drill(
@@ -168,7 +167,7 @@ def export(
     try:
         written = or_exit(lambda: export_rules(alerting, directory))
     except OSError as error:
-        fail(f"--dir: {directory}: {error.strerror}", EXIT_FAILED)
+        fail(f"--dir: {directory}: {error.strerror}", exit_codes.FAILED)
     for line in written:
         typer.echo(line)
 
@@ -250,7 +249,9 @@ def _directory(state_dir: Path | None, config_file: Path | None) -> Path:
     if state_dir is None and config_file is not None:
         state_dir = or_exit(lambda: read_settings({CONFIG_FILE.name: config_file})).state.dir
     if state_dir is None:
-        fail("give --state.dir: it is where the daemon keeps alerts and silences", EXIT_BAD_CONFIGURATION)
+        fail(
+            "give --state.dir: it is where the daemon keeps alerts and silences", exit_codes.BAD_CONFIGURATION
+        )
     return state_dir
 
 
@@ -261,7 +262,7 @@ def _or_say(work: Callable[[], T]) -> T:
     try:
         return or_exit(work)
     except StateError as error:
-        fail(str(error), EXIT_FAILED)
+        fail(str(error), exit_codes.FAILED)
 
 
 def _user() -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, TypeVar
 
 import typer
 
+from exporter import exit_codes
 from exporter.config.flags import FLAGS, Flag, FlagKind
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-EXIT_FAILED = 1
-EXIT_BAD_CONFIGURATION = 2
 
 # A collection's name has up to 255 characters, each up to 10 wide where it is escaped; the rest is numbers.
 WIDTH_WITHOUT_TERMINAL = 4_000
@@ -59,19 +58,19 @@ def _option(flag: Flag) -> Any:
     return Annotated[kind | None, typer.Option(flag.option, help=help_text, metavar=metavar)]
 
 
-def read_settings(flags: dict[str, Any]) -> Settings:
+def read_settings(flags: dict[str, Any], *, needs_cluster: bool = True) -> Settings:
     """Read file, variables and flags. Raises ConfigError with every problem."""
     from exporter.config.loader import load
 
-    return load(None, flags, os.environ)
+    return load(None, flags, os.environ, needs_cluster=needs_cluster)
 
 
-def start(flags: dict[str, Any]) -> tuple[Settings, Redactor]:
+def start(flags: dict[str, Any], *, needs_cluster: bool = True) -> tuple[Settings, Redactor]:
     """Read the settings and start logging; all problems go to stderr, exit code 2."""
     from exporter.config.checks import warnings_of
     from exporter.logs import Redactor, configure, get_logger
 
-    settings = or_exit(lambda: read_settings(flags))
+    settings = or_exit(lambda: read_settings(flags, needs_cluster=needs_cluster))
     redactor = Redactor()
     redactor.hide(secret.reveal() for secret in settings.secrets())
     configure(level=settings.log.level, format=settings.log.format, redactor=redactor)
@@ -87,24 +86,31 @@ def or_exit(read: Callable[[], T]) -> T:
     try:
         return read()
     except ConfigError as error:
-        fail(str(error), EXIT_BAD_CONFIGURATION)
+        fail(str(error), exit_codes.BAD_CONFIGURATION)
 
 
 def run_to_end(work: Coroutine[Any, Any, T]) -> T:
     """Run a verb's body; what goes wrong on the way is one sentence on stderr.
 
-    Exit code 2 where the configuration or the state directory cannot be used, else 1.
+    Exit code 2 where the configuration or the state directory cannot be used; of jobs 4 where they refuse,
+    10 where there is no such backup, 11 where another run holds the lock; else 1.
     """
-    from exporter.errors import ConfigError, ExporterError, StateError
+    from exporter.errors import ConfigError, ExporterError, JobLocked, JobRefused, StateError, StoreMissing
 
     try:
         return asyncio.run(work)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     except (ConfigError, StateError) as error:
-        fail(str(error), EXIT_BAD_CONFIGURATION)
+        fail(str(error), exit_codes.BAD_CONFIGURATION)
+    except JobRefused as error:
+        fail(str(error), exit_codes.REFUSED)
+    except StoreMissing as error:
+        fail(str(error), exit_codes.NOTHING_FOUND)
+    except JobLocked as error:
+        fail(str(error), exit_codes.LOCKED)
     except (ExporterError, OSError) as error:
-        fail(str(error), EXIT_FAILED)
+        fail(str(error), exit_codes.FAILED)
 
 
 def rewrite(stream: TextIO, *, encoding: str | None = None, errors: str | None = None) -> None:
@@ -123,7 +129,7 @@ def one_of(option: str, value: str, known: list[str]) -> None:
     """Refuse a word that an option does not know, saying which it does."""
     if value not in known:
         others = f"{', '.join(known[:-1])} or {known[-1]}"
-        fail(f"{option}: there is no {value!r}; write {others}", EXIT_BAD_CONFIGURATION)
+        fail(f"{option}: there is no {value!r}; write {others}", exit_codes.BAD_CONFIGURATION)
 
 
 def console() -> Console:
@@ -131,3 +137,10 @@ def console() -> Console:
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL)
+
+
+def errors_console() -> Console:
+    """Return stderr, for bars and what goes beside the answer."""
+    from rich.console import Console
+
+    return Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH_WITHOUT_TERMINAL)

@@ -65,6 +65,12 @@ NO_DISCOVERY = Flag(
     "Watch only the peers given, of every cluster; do not look for others in /cluster.",
     FlagKind.SWITCH,
 )
+STORE = Flag(
+    "store",
+    "backup.store.url",
+    "Where backups lie: a directory, or s3://bucket/prefix.",
+    placeholder="DIRECTORY|URL",
+)
 ALERT_WEBHOOK = Flag(
     "alert.webhook",
     "alerting.receivers.0.webhook.url",
@@ -77,6 +83,7 @@ FLAGS: tuple[Flag, ...] = (
     QDRANT_URL,
     API_KEY_FILE,
     NO_DISCOVERY,
+    STORE,
     ALERT_WEBHOOK,
     Flag(
         "web.listen-address",

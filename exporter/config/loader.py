@@ -23,13 +23,20 @@ from exporter.config.written import Written
 from exporter.errors import ConfigError, Problem
 
 
-def load(file: Path | None, flags: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
+def load(
+    file: Path | None,
+    flags: Mapping[str, Any],
+    environment: Mapping[str, str],
+    *,
+    needs_cluster: bool = True,
+) -> Settings:
     """Return the settings of file, environment and flags; the later win.
 
     `flags` is keyed by `Flag.name`; None, False and empty lists mean not given. Without
     `file`, --config.file or its variable names it. Relative paths start at the file's
     directory, those of flags and variables where the command runs. Reads the files that the
-    settings name; opens no connection. Raises ConfigError with every problem.
+    settings name; opens no connection. Raises ConfigError with every problem; that nothing is
+    watched is none where the caller needs no cluster.
     """
     file = file or _file_given(flags, environment)
     if file is None:
@@ -47,7 +54,13 @@ def load(file: Path | None, flags: Mapping[str, Any], environment: Mapping[str, 
     if not isinstance(tree, dict):
         problems.add((), WRITE_KEYS)
         raise ConfigError(problems.told())
-    Overlay(flags=flags, environment=environment, origins=origins, problems=problems).lay_over(tree)
+    Overlay(
+        flags=flags,
+        environment=environment,
+        origins=origins,
+        problems=problems,
+        needs_cluster=needs_cluster,
+    ).lay_over(tree)
     return _validated(tree, problems, Written(file.absolute().parent if file else Path.cwd()))
 
 

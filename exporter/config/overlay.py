@@ -19,6 +19,7 @@ from exporter.config.flags import (
     FLAGS,
     NO_DISCOVERY,
     QDRANT_URL,
+    STORE,
     Flag,
     FlagKind,
 )
@@ -30,7 +31,7 @@ WRITE_A_CLUSTER = (
 )
 
 # What makes or changes more than one value.
-_LAID_BY_HAND = (CONFIG_FILE, QDRANT_URL, API_KEY_FILE, NO_DISCOVERY, ALERT_WEBHOOK)
+_LAID_BY_HAND = (CONFIG_FILE, QDRANT_URL, API_KEY_FILE, NO_DISCOVERY, STORE, ALERT_WEBHOOK)
 
 WEBHOOK_RECEIVER = "webhook"  # the name of the one that --alert.webhook makes
 
@@ -77,7 +78,10 @@ class Overlay:
         environment: Mapping[str, str],
         origins: dict[KeyPath, Origin],
         problems: ProblemList,
+        needs_cluster: bool = True,
     ) -> None:
+        """Without `needs_cluster` there may be nothing to watch: for verbs that only look into a store."""
+        self._needs_cluster = needs_cluster
         self._given = {flag.name: given(flag, flags, environment) for flag in (*FLAGS, API_KEY)}
         self._origins = origins
         self._problems = problems
@@ -94,6 +98,7 @@ class Overlay:
         else:
             self._refuse_second_cluster()
         self._switch_discovery_off(tree)
+        self._lay_store(tree)
         self._make_receiver(tree)
 
     def _put(self, tree: dict[str, Any], section: str, key: str, value: Given) -> None:
@@ -111,7 +116,8 @@ class Overlay:
     def _make_cluster(self, tree: dict[str, Any]) -> None:
         urls = self._given[QDRANT_URL.name]
         if urls is None:
-            self._problems.add(("clusters",), WRITE_A_CLUSTER)
+            if self._needs_cluster:
+                self._problems.add(("clusters",), WRITE_A_CLUSTER)
             return
         cluster: dict[str, Any] = {"peers": urls.value}
         tree["clusters"] = [cluster]
@@ -152,6 +158,23 @@ class Overlay:
                 cluster["discovery"] = {}
             if isinstance(cluster["discovery"], dict):
                 cluster["discovery"]["enabled"] = False
+
+    def _lay_store(self, tree: dict[str, Any]) -> None:
+        value = self._given[STORE.name]
+        if value is None:
+            return
+        # a directory is meant from where the command runs, whatever file is read beside it
+        url = value.value if "://" in value.value else str(Path(value.value).absolute())
+        if tree.get("backup") is None:
+            tree["backup"] = {}
+        backup = tree["backup"]
+        if not isinstance(backup, dict):
+            return
+        if backup.get("store") is None:
+            backup["store"] = {}
+        if isinstance(backup["store"], dict):
+            backup["store"]["url"] = url
+            self._name_origin(("backup", "store", "url"), value)
 
     def _make_receiver(self, tree: dict[str, Any]) -> None:
         value = self._given[ALERT_WEBHOOK.name]

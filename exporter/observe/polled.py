@@ -21,6 +21,7 @@ from exporter.observe.sources.optimizations import OptimizationsSource
 from exporter.observe.sources.segments import SegmentsSource
 from exporter.observe.sources.snapshots import SnapshotsSource
 from exporter.observe.sources.telemetry import TelemetrySource
+from exporter.qdrant.courier import Courier
 from exporter.qdrant.door import Door, Tls
 from exporter.qdrant.gateway import Gateway
 from exporter.qdrant.lanes import Lanes
@@ -101,6 +102,16 @@ def writing_lanes_to(target: Target, settings: ClusterSettings, clock: Clock) ->
         own_key = key.reveal() if target.key_allowed else None
         door = replace(door, api_key=own_key, bearer_token=None)
     return Lanes(door=door, clock=clock)
+
+
+def courier_to(target: Target, settings: ClusterSettings, clock: Clock) -> Courier:
+    """Build the way of jobs to a target, with their own key where they have one."""
+    key = settings.jobs.api_key
+    door = door_to(target, settings)
+    if key is not None:
+        own_key = key.reveal() if target.key_allowed else None
+        door = replace(door, api_key=own_key, bearer_token=None)
+    return Courier(door=door, clock=clock)
 
 
 def base_seconds(sources: Sequence[Source], poll: PollSettings) -> dict[str, float]:

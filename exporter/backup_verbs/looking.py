@@ -1,0 +1,123 @@
+"""`backup list`, `show` and `orphans`: what lies in the store, and what lies on the peers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from exporter.backup.shelf import Contents
+from exporter.backup.words import StoredSet
+from exporter.backup_verbs.documents import proven_text, set_document, state_text, whole_document
+from exporter.backup_verbs.opened import Chosen, opened
+from exporter.backup_verbs.showing import Showing, day, size
+from exporter.clock import SystemClock
+from exporter.config.settings import Settings
+
+
+async def show_sets(
+    settings: Settings, collections: Sequence[str], cluster: str | None, showing: Showing
+) -> int:
+    """Show the sets of these collections, of all where none is named; return the exit code."""
+    async with opened(settings, SystemClock()) as it:
+        found = await it.shelf.contents(cluster)
+    sets = [one for one in found.sets if not collections or one.manifest.collection in collections]
+    if showing.is_json:
+        showing.document(
+            {
+                "sets": [set_document(one) for one in sets],
+                "unfinished": [
+                    {
+                        "id": fragment.place.id,
+                        "sizeBytes": fragment.size_bytes,
+                        "changedAt": fragment.changed_at,
+                    }
+                    for fragment in found.fragments
+                ],
+                "unreadable": [{"id": bad.place.id, "reason": bad.reason} for bad in found.unreadable],
+            }
+        )
+        return 0
+    if sets:
+        columns = ("id", "cluster", "collection", "ended", "state", "points", "size", "proven")
+        showing.table(columns, [_row(one) for one in sets])
+    else:
+        showing.say(f"{it.store.name} has no backup{' of these' if collections else ''}.")
+    _say_what_is_none(found, showing)
+    return 0
+
+
+async def show_set(settings: Settings, chosen: Chosen, showing: Showing) -> int:
+    """Show one set; return the exit code."""
+    async with opened(settings, SystemClock()) as it:
+        one = await it.found(chosen)
+    if showing.is_json:
+        showing.document(whole_document(one))
+        return 0
+    manifest = one.manifest
+    showing.say(f"backup {manifest.id} of {manifest.collection} (cluster {manifest.cluster})")
+    showing.say(f"  {state_text(manifest)}; {day(manifest.started_at)} to {day(manifest.ended_at)}")
+    for problem in manifest.problems:
+        showing.say(f"  problem: {problem}")
+    versions = sorted(set(manifest.versions.values()))
+    showing.say(
+        f"  {points(manifest.points)} points, {size(manifest.size_bytes)}, Qdrant {', '.join(versions)}"
+    )
+    showing.say(f"  payload indexes: {', '.join(sorted(manifest.payload_schema)) or 'none'}")
+    showing.say(f"  aliases: {', '.join(manifest.aliases) or 'none'}")
+    showing.table(
+        ("file", "peer", "size", "shards", "sha256"),
+        [
+            (
+                archive.file,
+                archive.peer,
+                size(archive.size_bytes),
+                " ".join(str(held.shard) for held in archive.shards),
+                archive.sha256,
+            )
+            for archive in manifest.archives
+        ],
+    )
+    showing.table(
+        ("shard", "key", "points", "from file", "replicas"),
+        [
+            (
+                str(shard.shard),
+                "" if shard.key is None else str(shard.key),
+                points(shard.points),
+                shard.archive or "none",
+                str(max(1, len(shard.peer_ids))),
+            )
+            for shard in manifest.shards
+        ],
+    )
+    for proof in one.proofs:
+        verdict = "good" if proof.good else "BAD: " + "; ".join(proof.problems)
+        by = f", by {proof.by}" if proof.by else ""
+        content = f", content {proof.content}" if proof.content else ""
+        showing.say(f"  level {proof.level.value} at {day(proof.at)}{by}: {verdict}{content}")
+    return 0
+
+
+def points(count: int | None) -> str:
+    """A number of points; "unknown" for None."""
+    return "unknown" if count is None else f"{count:,}"
+
+
+def _row(one: StoredSet) -> tuple[str, ...]:
+    manifest = one.manifest
+    return (
+        manifest.id,
+        manifest.cluster,
+        manifest.collection,
+        day(manifest.ended_at),
+        state_text(manifest),
+        points(manifest.points),
+        size(manifest.size_bytes),
+        proven_text(one),
+    )
+
+
+def _say_what_is_none(found: Contents, showing: Showing) -> None:
+    for fragment in found.fragments:
+        showing.say(f"not finished: {fragment.place.id}, {size(fragment.size_bytes)}; goes after a day")
+    for bad in found.unreadable:
+        showing.say(f"cannot be read: {bad.place.id}: {bad.reason}")

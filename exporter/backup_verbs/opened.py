@@ -1,0 +1,109 @@
+"""What a verb works on: the store, a set in it, and the peers of a cluster."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from exporter.backup.shelf import Shelf
+from exporter.backup.storage.contract import Store
+from exporter.backup.storage.opening import open_store
+from exporter.backup.survey import PeerAt
+from exporter.backup.words import StoredSet
+from exporter.board import Board
+from exporter.clock import Clock
+from exporter.config.clusters import INDISPENSABLE_SOURCES, SOURCES, ClusterSettings
+from exporter.config.flags import STORE
+from exporter.config.settings import Settings
+from exporter.errors import ConfigError, Problem, StoreMissing
+from exporter.jobs.locks import Locks
+from exporter.one_look import one_look
+from exporter.printable import printable
+from exporter.reach import peers_of
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which set a person means: by its id, or as the newest good one of a collection."""
+
+    set_id: str | None
+    latest: str | None
+    cluster: str | None  # narrows `latest` where several clusters have such a collection
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The store and what lies in it."""
+
+    store: Store
+    shelf: Shelf
+    locks: Locks
+
+    async def found(self, chosen: Chosen) -> StoredSet:
+        """Return the set that is meant. Raises StoreMissing, and ConfigError where it could be several."""
+        if chosen.set_id is not None:
+            return await self.shelf.find(chosen.set_id)
+        assert chosen.latest is not None, "one of both is given"
+        name = chosen.latest
+        good = [one for one in await self.shelf.sets(chosen.cluster, name) if one.counts]
+        clusters = sorted({one.manifest.cluster for one in good})
+        if len(clusters) > 1:
+            text = f"clusters {', '.join(clusters)} have one: say which by --cluster"
+            raise ConfigError([Problem("--latest", None, "", text)])
+        if not good:
+            raise StoreMissing(
+                f"{self.store.name} has no good backup of {printable(name)};"
+                " `backup list` shows what there is"
+            )
+        return max(good, key=lambda one: one.manifest.ended_at)
+
+
+@asynccontextmanager
+async def opened(settings: Settings, clock: Clock) -> AsyncIterator[Opened]:
+    """Open the store of these settings. Raises ConfigError where there is none, and StoreError."""
+    if settings.backup.store is None:
+        text = (
+            f"no store of backups: give {STORE.option}, or backup: {{store: {{url: …}}}} in the configuration"
+        )
+        raise ConfigError([Problem(STORE.option, None, "", text)])
+    store = open_store(settings.backup.store, clock)
+    try:
+        locks = Locks(store=store, owner=owner(), clock=clock)
+        yield Opened(store=store, shelf=Shelf(store, clock), locks=locks)
+    finally:
+        await store.close()
+
+
+def owner() -> str:
+    """Return who we are, for those who find a lock of ours."""
+    return f"{socket.gethostname()} {os.getpid()}"
+
+
+def cluster_of(settings: Settings, name: str | None) -> ClusterSettings:
+    """Return the cluster of this name, or the only one. Raises ConfigError naming those there are."""
+    found = [cluster for cluster in settings.clusters if name in (None, cluster.name)]
+    if len(found) == 1:
+        return found[0]
+    known = ", ".join(cluster.name for cluster in settings.clusters) or "none"
+    what = f"there is no cluster {printable(name)}" if name is not None else "several clusters are configured"
+    raise ConfigError([Problem("--cluster", None, "", f"{what}; write one of: {known}")])
+
+
+@asynccontextmanager
+async def reached(
+    settings: Settings, cluster: ClusterSettings, clock: Clock
+) -> AsyncIterator[tuple[PeerAt, ...]]:
+    """Find every peer of a cluster, as the daemon would, and yield the ways to them."""
+    needless = tuple(source for source in SOURCES if source not in INDISPENSABLE_SOURCES)
+    poll = cluster.poll.model_copy(update={"disabled_sources": needless})
+    alone = settings.model_copy(update={"clusters": (cluster.model_copy(update={"poll": poll}),)})
+    async with one_look(alone, board=Board(clock=clock, expires=False), clock=clock) as watches:
+        peers = peers_of(watches[cluster.name], clock)
+        try:
+            yield peers
+        finally:
+            for peer in peers:
+                await peer.courier.close()

@@ -1,0 +1,140 @@
+"""`backup prune` and `backup accept`: what is kept, and why."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from exporter import exit_codes
+from exporter.backup.pruning import Plan, Pruned, Pruning, Terms
+from exporter.backup.survey import PeerAt
+from exporter.backup_verbs.documents import plan_document, set_document
+from exporter.backup_verbs.opened import Chosen, Opened, cluster_of, opened, reached
+from exporter.backup_verbs.showing import Showing, day, size
+from exporter.clock import SystemClock
+from exporter.config.settings import Settings
+from exporter.errors import JobError, JobLocked, SourceError
+from exporter.qdrant import keeping
+
+LIST_SECONDS = 30.0  # of all collections: a peer with ten thousand of them takes a second or two
+
+
+async def prune_now(
+    settings: Settings,
+    collections: Sequence[str],
+    cluster: str | None,
+    showing: Showing,
+    *,
+    dry_run: bool,
+    vanished: bool,
+) -> int:
+    """Delete what is not kept, or only say so; return the exit code."""
+    clock = SystemClock()
+    async with opened(settings, clock) as it, _present(settings, cluster, vanished) as (name, present):
+        terms = Terms(policy=settings.backup.retention, present=present, include_vanished=vanished)
+        pruning = Pruning(it.shelf, name, terms, clock)
+        documents: list[dict[str, Any]] = []
+        code = exit_codes.DONE
+        for collection in collections or await pruning.collections():
+            document, ended = await _one(it, pruning, collection, showing, dry_run=dry_run)
+            documents.append(document)
+            code = max(code, ended)
+    if showing.is_json:
+        showing.document({"dryRun": dry_run, "collections": documents})
+    return code
+
+
+async def accept_now(settings: Settings, set_id: str, showing: Showing) -> int:
+    """Note that a person says a set is right; return the exit code."""
+    async with opened(settings, SystemClock()) as it:
+        one = await it.found(Chosen(set_id=set_id, latest=None, cluster=None))
+        await it.shelf.accept(one.manifest)
+        one = await it.found(Chosen(set_id=set_id, latest=None, cluster=None))
+    if showing.is_json:
+        showing.document(set_document(one))
+    else:
+        showing.say(
+            f"backup {one.manifest.id} of {one.manifest.collection} is accepted; prune goes on from it"
+        )
+    return exit_codes.DONE
+
+
+@asynccontextmanager
+async def _present(
+    settings: Settings, cluster: str | None, vanished: bool
+) -> AsyncIterator[tuple[str, frozenset[str] | None]]:
+    """Yield the cluster's name and the collections it has now; None where a person does not ask for that."""
+    if vanished and not settings.clusters:
+        yield cluster or "default", None
+        return
+    chosen = cluster_of(settings, cluster)
+    if vanished:
+        yield chosen.name, None
+        return
+    async with reached(settings, chosen, SystemClock()) as peers:
+        yield chosen.name, await _collections_of(peers)
+
+
+async def _collections_of(peers: Sequence[PeerAt]) -> frozenset[str]:
+    """Return what the first peer that answers has. Raises JobError where none does."""
+    failure: SourceError | None = None
+    for peer in peers:
+        try:
+            body = await peer.courier.call(keeping.collections(), deadline_seconds=LIST_SECONDS)
+            return frozenset(keeping.read_collections(body))
+        except SourceError as error:
+            failure = error
+    raise JobError(f"no peer says which collections there are: {failure or 'there is no peer'}")
+
+
+async def _one(
+    it: Opened, pruning: Pruning, collection: str, showing: Showing, *, dry_run: bool
+) -> tuple[dict[str, Any], int]:
+    if dry_run:
+        plan = await pruning.plan(collection)
+        _show(plan, showing, dry_run=True)
+        return plan_document(plan), exit_codes.DONE
+    try:
+        async with it.locks.collection(pruning.cluster, collection):
+            pruned = await pruning.prune(collection)
+    except JobLocked as error:
+        showing.warn(f"{collection}: {error}")
+        return {"collection": collection, "error": str(error)}, exit_codes.LOCKED
+    _show(pruned.plan, showing, dry_run=False)
+    _show_ends(pruned, showing)
+    document = plan_document(pruned.plan) | {
+        "removed": list(pruned.removed),
+        "freedBytes": pruned.freed_bytes,
+        "errors": list(pruned.problems),
+    }
+    return document, exit_codes.PARTLY if pruned.problems or pruned.plan.stopped else exit_codes.DONE
+
+
+def _show(plan: Plan, showing: Showing, *, dry_run: bool) -> None:
+    if showing.is_json:
+        return
+    showing.say(f"{plan.collection} (cluster {plan.cluster})")
+    if plan.stopped:
+        showing.say(f"  stands still: {plan.stopped}")
+    goes = "would go" if dry_run else "goes"
+    showing.table(
+        ("id", "what", "ended", "size", "", "why"),
+        [
+            (
+                line.id,
+                line.matter.value,
+                day(line.ended_at),
+                size(line.size_bytes),
+                "stays" if line.keep else goes,
+                "; ".join(line.reasons),
+            )
+            for line in plan.lines
+        ],
+    )
+
+
+def _show_ends(pruned: Pruned, showing: Showing) -> None:
+    showing.say(f"  removed {len(pruned.removed)}, {size(pruned.freed_bytes)} freed")
+    for problem in pruned.problems:
+        showing.warn(f"  not removed: {problem}")
