@@ -195,6 +195,9 @@ class RestoreRecord:
     opened_at: float
     changed_at: float
     uploaded: tuple[int, ...]  # shards whose archive the target took
+    # The servers that have the target, by their ids: a record is no word about a collection of the same name
+    # on others. () before it is made.
+    peers: tuple[int, ...] = ()
     detail: str = ""
 
 

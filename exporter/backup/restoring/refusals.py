@@ -1,0 +1,159 @@
+"""Why a set is not restored into a target. Pure: all that would do harm is found before a request writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from exporter.backup.restoring import lineup, schema
+from exporter.backup.restoring.words import RestoreOptions, ShardUpload, TargetSeen
+from exporter.backup.words import Manifest, RestoreRecord, RestoreState, SetState, StoredSet
+from exporter.printable import printable
+from exporter.qdrant.versions import Version, parse_version
+
+ANYWAY = "--force restores it all the same"
+OTHER_NAME = "delete it, or choose another name"
+
+
+def resumed(records: Iterable[RestoreRecord], seen: TargetSeen, set_id: str) -> RestoreRecord | None:
+    """Return the record of the restore that made the target, of this set; None where nobody of us made it.
+
+    The target's mark names its record. Servers before 1.16 keep no mark: there the record has to name the
+    very servers, and an open one is taken.
+    """
+    if seen.description is None:
+        return None
+    ours = [record for record in records if record.set_id == set_id and record.target == seen.name]
+    mark = schema.mark_of(seen.description.config)
+    if mark is not None:
+        return next((record for record in ours if record.id == mark.restore_id), None)
+    if schema.keeps_metadata(seen.oldest):
+        return None
+    made_here = [
+        record
+        for record in ours
+        if record.state is not RestoreState.DONE and record.peers and set(record.peers) == seen.holders
+    ]
+    return max(made_here, key=lambda record: record.id, default=None)
+
+
+def refusals(
+    stored: StoredSet, seen: TargetSeen, options: RestoreOptions, record: RestoreRecord | None
+) -> tuple[str, ...]:
+    """Say everything that stands against it, for people; () when nothing does. `record`: see `resumed`."""
+    problems = [*_of_the_set(stored, options), *seen.troubles]
+    if seen.peers:
+        problems += _of_versions(stored.manifest, seen, options)
+        problems += _of_shards(stored.manifest, seen)
+        problems += _of_the_name(stored.manifest, seen, options, record)
+        problems += _of_aliases(stored.manifest, seen, options)
+    return tuple(problems)
+
+
+def room_refusals(seen: TargetSeen, options: RestoreOptions, uploads: Iterable[ShardUpload]) -> Iterator[str]:
+    """Say which peers' disks are too small, as far as somebody knows their room."""
+    sent = list(uploads)
+    whole = sum(upload.size_bytes * upload.replicas for upload in sent) // max(len(seen.peers), 1)
+    # an upload is unpacked beside the shard that it replaces
+    needed = whole + max((upload.size_bytes for upload in sent), default=0)
+    for peer in seen.peers:
+        free = options.free_bytes.get(peer.label)
+        if free is not None and free < needed:
+            yield f"{peer.label} has {free:,} bytes free, and about {needed:,} are needed"
+
+
+def _of_the_set(stored: StoredSet, options: RestoreOptions) -> Iterator[str]:
+    manifest = stored.manifest
+    held = {(archive.file, part.shard) for archive in manifest.archives for part in archive.shards}
+    missing = [copy.shard for copy in manifest.shards if (copy.archive, copy.shard) not in held]
+    if missing:
+        yield f"backup {manifest.id} lacks the shards {', '.join(str(shard) for shard in missing)}"
+    elif manifest.state is SetState.INCOMPLETE and not options.force:
+        yield f"backup {manifest.id} is incomplete ({'; '.join(manifest.problems)}); {ANYWAY}"
+    if stored.is_bad and not options.force:
+        failed = next(proof for proof in stored.proofs if not proof.good)
+        yield f"backup {manifest.id} failed its proof ({'; '.join(failed.problems)}); {ANYWAY}"
+
+
+def _of_versions(manifest: Manifest, seen: TargetSeen, options: RestoreOptions) -> Iterator[str]:
+    if not options.force:
+        for problem in version_problems(manifest, seen):
+            yield f"{problem}; --force tries all the same, it often works and is compared afterwards"
+
+
+def version_problems(manifest: Manifest, seen: TargetSeen) -> Iterator[str]:
+    """Say which versions do not go together by Qdrant's documents: the same minor or the next one does."""
+    texts = sorted({archive.version for archive in manifest.archives} or set(manifest.versions.values()))
+    for there in sorted({peer.version for peer in seen.peers}):
+        for was in texts:
+            old, new = parse_version(was), parse_version(there)
+            if old is None or new is None:
+                yield f"a version cannot be read: {printable(was)} (backup), {printable(there)} (server)"
+            elif not _documented(old, new):
+                yield (
+                    f"the backup is of Qdrant {old} and the server is {new}; documented is a restore into"
+                    f" {old.major}.{old.minor} and {old.major}.{old.minor + 1}"
+                )
+
+
+def _documented(old: Version, new: Version) -> bool:
+    return old.major == new.major and old.minor <= new.minor <= old.minor + 1
+
+
+def _of_shards(manifest: Manifest, seen: TargetSeen) -> Iterator[str]:
+    if schema.is_custom(manifest.config):
+        if not seen.clustered:
+            yield "the collection has custom shard keys, and a server without cluster mode has none"
+        yield from lineup.obstacles(manifest.keys)
+        return
+    ids = [copy.shard for copy in manifest.shards]
+    if sorted(ids) != list(range(len(ids))):
+        listed = ", ".join(str(shard) for shard in sorted(ids))
+        yield f"the shards have the ids {listed}, and those of a new collection are counted from 0"
+
+
+def _of_the_name(
+    manifest: Manifest, seen: TargetSeen, options: RestoreOptions, record: RestoreRecord | None
+) -> Iterator[str]:
+    name = printable(seen.name)
+    if seen.name == manifest.collection and not options.into:
+        yield f"{name} is the name of the collection itself; say --into {name} where you mean it"
+    if seen.name in seen.aliases:
+        behind = printable(seen.aliases[seen.name])
+        yield f"{name} is an alias of {behind}: the data of that collection would be replaced"
+    elif seen.exists and record is None:
+        yield from _of_what_is_there(manifest, seen)
+    elif record is not None and record.state is RestoreState.DONE:
+        yield f"{name} was restored from this backup already; {OTHER_NAME}"
+
+
+def _of_what_is_there(manifest: Manifest, seen: TargetSeen) -> Iterator[str]:
+    name = printable(seen.name)
+    mark = None if seen.description is None else schema.mark_of(seen.description.config)
+    if mark is None:
+        points = None if seen.description is None else seen.description.points_count
+        held = "" if points is None else f", with {points:,} points"
+        yield (
+            f"the collection {name} exists{held}, and no restore of this backup made it: nothing that exists"
+            " is written to"
+        )
+    elif mark.set_id != manifest.id:
+        yield f"{name} was made by a restore of backup {printable(mark.set_id)}; {OTHER_NAME}"
+    else:
+        yield (
+            f"{name} was made by restore {printable(mark.restore_id)}, of which this store has no record;"
+            f" {OTHER_NAME}"
+        )
+
+
+def _of_aliases(manifest: Manifest, seen: TargetSeen, options: RestoreOptions) -> Iterator[str]:
+    wanted = set(manifest.aliases) if options.aliases else set()
+    for alias in sorted(wanted):
+        behind = seen.aliases.get(alias, seen.name)
+        if behind != seen.name:
+            yield (
+                f"the alias {printable(alias)} of the backup shows {printable(behind)} now;"
+                f" --switch-alias {printable(alias)} in place of --aliases turns it round"
+            )
+    for alias in sorted(wanted | ({options.switch_alias} if options.switch_alias else set())):
+        if alias in seen.collections or alias == seen.name:
+            yield f"{printable(alias)} is the name of a collection, so it can be no alias"
