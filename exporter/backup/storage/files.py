@@ -61,6 +61,7 @@ def folder_of(root: Path, parts: Sequence[str], *, make: bool = False) -> Iterat
     """Open a directory below `root`; with `make`, make what is missing of it, durably.
 
     The root's own parent is never made: on a mount that is away, backups would fill the disk below it.
+    Raises StoreMissing where the root is not there.
     """
     if make:
         with suppress(FileExistsError):
@@ -68,7 +69,7 @@ def folder_of(root: Path, parts: Sequence[str], *, make: bool = False) -> Iterat
     try:
         folder = os.open(root, _FOLDER)  # the root itself may be a link: a person wrote it
     except FileNotFoundError:
-        raise StoreError(f"{root}: the directory is not there; make it, or mount what it is on") from None
+        raise StoreMissing(f"{root}: the directory is not there; make it, or mount what it is on") from None
     try:
         for part in parts:
             inner = _inner(folder, part, make=make)

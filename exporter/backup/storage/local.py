@@ -34,7 +34,7 @@ from exporter.backup.storage.files import (
 )
 from exporter.backup.storage.paths import UNFINISHED, checked_stretch, parts_of, parts_of_prefix
 from exporter.clock import Clock
-from exporter.errors import StoreError, StoreShort
+from exporter.errors import StoreError, StoreMissing, StoreShort
 
 T = TypeVar("T")
 
@@ -245,14 +245,14 @@ class LocalStore:
                             yield (*Path(folder).parts, name), status
 
     def _delete(self, parts: tuple[str, ...]) -> None:
-        with suppress(FileNotFoundError), folder_of(self._root, parts[:-1]) as folder:
+        with suppress(FileNotFoundError, StoreMissing), folder_of(self._root, parts[:-1]) as folder:
             if unlink(folder, parts[-1]):
                 os.fsync(folder)
         for depth in range(len(parts) - 1, 0, -1):
             try:
                 with folder_of(self._root, parts[: depth - 1]) as folder:
                     os.rmdir(parts[depth - 1], dir_fd=folder)
-            except OSError:  # not empty, most of the time
+            except (OSError, StoreMissing):  # not empty, most of the time
                 return
 
     def _sweep(self, older_than: float) -> int:
