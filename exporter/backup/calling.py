@@ -25,14 +25,15 @@ class Limits:
     told_to_wait_seconds: float = 60.0  # the longest Retry-After honoured: rate limits are by the minute
     busy_seconds: float = 3_600.0  # for an optimizer, or for a snapshot that somebody else takes
     create_seconds: float = 4 * 3_600.0  # a snapshot of a TiB at 100 MB/s takes three hours
-    look_seconds: float = 2.0  # between two looks
+    busy_look_seconds: float = 10.0  # between two looks at one that is busy
+    look_seconds: float = 2.0  # between two looks for a snapshot
     quiet_looks: int = 3  # that nothing runs and nothing new lies there, before that is believed
     blind_seconds: float = 600.0  # the same on a server that does not tell what runs: 1.12
     lost_seconds: float = 300.0  # a peer that does not answer while its snapshot is waited for: a restart
     stall_seconds: float = 60.0  # without a byte of a download
     breaks: int = 5  # of a download, one after the other, without a byte gained
     count_limit_bytes: int = 2 << 30  # of an archive's shard that is opened to be counted
-    cleanup_seconds: float = 20.0  # for what is deleted behind a run that was cancelled
+    cleanup_seconds: float = 10.0  # for what is deleted behind a run that was cancelled
 
 
 async def patiently(courier: Courier, asked: Asked, limits: Limits) -> bytes:

@@ -123,8 +123,11 @@ class Shelf:
 
     async def save_manifest(self, manifest: Manifest) -> None:
         """Make a set be there: its last step. Raises JobError where its id is taken."""
-        place = place_of(manifest)
-        if not await self.store.put_if_absent(place.manifest, encode(manifest)):
+        place, data = place_of(manifest), encode(manifest)
+        # a put whose answer was lost and that was sent again finds itself there
+        if not await self.store.put_if_absent(place.manifest, data) and data != await self.store.get(
+            place.manifest
+        ):
             raise StoreTaken(f"backup {manifest.id} is there already; nothing was changed")
 
     async def save_proof(self, manifest: Manifest, proof: Proof) -> None:
@@ -145,10 +148,14 @@ class Shelf:
 
     async def remove_fragment(self, fragment: Fragment) -> None:
         """Remove what is left of a set. Raises JobError where it has a manifest by now."""
-        files = [stored.path async for stored in self.store.list(fragment.place.folder)]
-        if fragment.place.manifest in files:
-            raise JobError(f"backup {fragment.place.id} has been finished meanwhile; it stays")
-        await self._empty(fragment.place)
+        await self.discard(fragment.place)
+
+    async def discard(self, place: Place) -> None:
+        """Remove the files of a set that is none. Raises JobError where it has a manifest."""
+        files = [stored.path async for stored in self.store.list(place.folder)]
+        if place.manifest in files:
+            raise JobError(f"backup {place.id} has been finished meanwhile; it stays")
+        await self._empty(place)
 
     # --- what is under way -------------------------------------------------------------------------
 

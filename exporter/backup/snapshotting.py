@@ -7,7 +7,6 @@ import calendar
 import re
 import time
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 
 from exporter.backup.calling import Limits, is_gone, may_have_been_done, patiently, told_to_wait
 from exporter.backup.survey import PeerAt
@@ -27,14 +26,6 @@ _STAMP = "%Y-%m-%d-%H-%M-%S"
 
 class SnapshotLost(JobError):
     """Nobody can say which snapshot is ours: more than one appeared, or one of a name that was there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """A snapshot of ours that lies on a peer."""
-
-    snapshot: SnapshotDescription
-    unclaimed: tuple[str, ...] = ()  # others that appeared meanwhile: reported, and left alone
 
 
 async def listed(peer: PeerAt, collection: str, limits: Limits) -> list[SnapshotDescription]:
@@ -63,7 +54,7 @@ async def running(peer: PeerAt, collection: str, limits: Limits) -> int | None:
 
 async def make(
     peer: PeerAt, collection: str, before: Collection[str], *, limits: Limits, clock: Clock
-) -> Made:
+) -> SnapshotDescription:
     """Take a snapshot on a peer. `before`: the names that lay there.
 
     It is asked for once: where no answer came, or one that says nothing, the server may still be at it,
@@ -85,7 +76,7 @@ async def make(
             return await _found_again(peer, collection, before, error, limits, clock)
         if snapshot.name in before:
             raise SnapshotLost("a snapshot of the same name lay there: somebody takes them too")
-        return Made(snapshot)
+        return snapshot
     raise AssertionError
 
 
@@ -96,7 +87,7 @@ async def _found_again(
     failure: SourceError,
     limits: Limits,
     clock: Clock,
-) -> Made:
+) -> SnapshotDescription:
     """Look for a snapshot that may be made or may be under way. Raises `failure` where it is neither."""
     log.info("snapshot.looked_for", peer=printable(peer.label), reason=str(failure))
     began = answered = quiet_since = clock.monotonic()
@@ -115,7 +106,7 @@ async def _found_again(
             quiet, quiet_since = 0, answered
             continue
         if new:
-            return Made(the_one(new))
+            return the_one(new)
         quiet += 1
         blind = runs is None and not isinstance(failure, SourceRefused)
         if quiet >= limits.quiet_looks and (not blind or answered - quiet_since > limits.blind_seconds):
