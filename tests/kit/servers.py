@@ -37,6 +37,13 @@ class Wire:
         self._server.requests.append(head)
         return head
 
+    async def body(self, size: int) -> bytes:
+        """Return so many bytes of the request's body; fewer when the client closed."""
+        try:
+            return await self._reader.readexactly(size)
+        except asyncio.IncompleteReadError as error:
+            return error.partial
+
     async def send(self, data: bytes) -> None:
         """Send these bytes as they are."""
         self._writer.write(data)

@@ -11,7 +11,7 @@ from aiohttp import web
 from tests.kit.snapshot_cluster import views
 from tests.kit.snapshot_cluster.archives import PointId, Points
 from tests.kit.snapshot_cluster.knobs import Seen
-from tests.kit.snapshot_cluster.world import RefusedError
+from tests.kit.snapshot_cluster.world import ACTIVE, RefusedError, Shard
 
 if TYPE_CHECKING:
     from tests.kit.snapshot_cluster.cluster import SnapshotCluster
@@ -179,19 +179,23 @@ class Routes:
             if shard is None:
                 raise RefusedError(400, f"Bad request: Shard {given['shard_id']} of {name} does not exist")
             if operation == "drop_replica":
-                if given["peer_id"] not in self._world.peer_ids:
-                    raise RefusedError(400, f"Bad request: Peer {given['peer_id']} does not exist")
-                if len(shard.replicas) == 1:
-                    raise RefusedError(
-                        400, f"Bad request: Shard {shard.id} must have at least one active replica"
-                    )
-                shard.replicas.pop(given["peer_id"], None)
+                self._drop(shard, given["peer_id"])
             else:
                 moves = operation == "move_shard"
                 self._cluster.transfer(
                     name, shard.id, given["from_peer_id"], given["to_peer_id"], moves=moves
                 )
         return True
+
+    def _drop(self, shard: Shard, peer: int) -> None:
+        if peer not in self._world.peer_ids:
+            raise RefusedError(400, f"Bad request: Peer {peer} does not exist")
+        if peer not in shard.replicas:
+            raise RefusedError(400, f"Bad request: Peer {peer} has no replica of shard {shard.id}")
+        if not any(one.state == ACTIVE for other, one in shard.replicas.items() if other != peer):
+            text = f"Shard {shard.id} must have at least one active replica after removing {peer}"
+            raise RefusedError(400, f"Bad request: {text}")
+        del shard.replicas[peer]
 
     def _aliases(self, of: str | None) -> list[dict[str, str]]:
         return [
