@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from exporter.alerting import records as alerting_records
+from exporter.backup import records as backup_records
+from exporter.jobs import records as job_records
 from exporter.model import Evidence, MetricSpec
 from exporter.observe import records
 from exporter.observe.derived import collections, consensus, deriver, forecast, optimizer, replicas, traffic
@@ -40,6 +42,8 @@ SPECS: tuple[MetricSpec, ...] = (
     *snapshots.SnapshotsSource.specs,
     *book.SPECS,
     *canary_book.SPECS,
+    *job_records.SPECS,
+    *backup_records.SPECS,
     *alerting_records.SPECS,
 )
 

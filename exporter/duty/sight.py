@@ -11,8 +11,11 @@ from dataclasses import dataclass
 
 from exporter.alerting.rules.meaning import selectors_of
 from exporter.alerting.words import Rule, RuleSight, Selector
+from exporter.backup.records import LAST_VERIFIED, UNVERIFIED
+from exporter.backup.words import Level
 from exporter.board import BoardView
 from exporter.config.clusters import ClusterSettings
+from exporter.config.jobs import JobSettings
 from exporter.config.settings import Settings
 from exporter.observe.records import SUPPORTED
 from exporter.qdrant.versions import FIRST_VERSION, Version
@@ -24,6 +27,7 @@ class Surroundings:
 
     settings: ClusterSettings
     receivers: int = 0  # of the whole configuration
+    jobs: tuple[JobSettings, ...] = ()  # of this cluster
     versions: tuple[Version, ...] = ()  # of the peers that told theirs
     supported: Mapping[str, bool] | None = None  # by source: whether any peer has it
 
@@ -42,6 +46,7 @@ def sights(rules: Iterable[Rule], settings: Settings, view: BoardView | None) ->
         Surroundings(
             settings=cluster,
             receivers=len(settings.alerting.receivers),
+            jobs=tuple(job for job in settings.jobs if job.cluster in (None, cluster.name)),
             versions=_versions(cluster.name, view),
             supported=_supported(cluster.name, view),
         )
@@ -107,6 +112,8 @@ def needs_of(selector: Selector) -> Iterator[Need]:
     wants = {one.name: one.value for one in selector.match if not one.regex and not one.negative}
     if spec.name.startswith("qdrantx_forecast_full") and wants.get("resource") == "disk":
         yield _disk
+    if spec.name in OF_PROOFS and wants.get("level") == Level.RESTORED:
+        yield _restored_in_tests
 
 
 def _versions(cluster: str, view: BoardView | None) -> tuple[Version, ...]:
@@ -178,9 +185,25 @@ def _canary(here: Surroundings) -> str:
 
 
 def _expected(here: Surroundings) -> str:
-    if here.settings.collections.expected:
+    if here.settings.collections.expected or not _backups(here):
         return ""
     return "no collection is expected; name those that must exist under collections.expected"
+
+
+def _jobs(here: Surroundings) -> str:
+    return "" if here.jobs else "there is no job; write one under jobs"
+
+
+def _backups(here: Surroundings) -> str:
+    if any(job.kind == "backup" for job in here.jobs):
+        return ""
+    return "nothing is backed up; write a job of kind backup under jobs"
+
+
+def _restored_in_tests(here: Surroundings) -> str:
+    if any(job.kind == "verify" and job.level == int(Level.RESTORED) for job in here.jobs):
+        return ""
+    return "no backup is restored in tests; write a job of kind verify with level: 4 under jobs"
 
 
 def _storage_path(here: Surroundings) -> str:
@@ -224,9 +247,14 @@ _BY_NAME: tuple[tuple[str, Need], ...] = (
     ("qdrantx_recall", _recall),
     ("qdrantx_canary", _canary),
     ("qdrantx_collection_expected_present", _expected),
+    ("qdrantx_job_", _jobs),
+    ("qdrantx_backup_", _backups),
     ("qdrantx_notification", _second_receiver),
     ("qdrantx_receiver", _second_receiver),
 )
+
+# Their label `level` is that of a proof.
+OF_PROOFS = frozenset({LAST_VERIFIED.name, UNVERIFIED.name})
 
 # The first version whose servers tell it, as the metric's own words have it ("since 1.17").
 SINCE: Mapping[str, Version] = {

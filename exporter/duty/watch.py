@@ -25,7 +25,7 @@ from exporter.alerting.setup import Setup
 from exporter.alerting.words import Alert, Finding, RuleSight
 from exporter.board import Board, BoardView
 from exporter.clock import Clock
-from exporter.duty.describing import Describing
+from exporter.duty.describing import Describing, NewestBackup, nothing_known
 from exporter.duty.plan import Plan, owed
 from exporter.duty.recent_changes import RecentChanges
 from exporter.duty.sight import sights
@@ -66,6 +66,7 @@ class AlertingWatch:
         clock: Clock,
         store: AlertingStore | None,
         off_loop: Callable[..., Awaitable[Any]],
+        newest_backup: NewestBackup = nothing_known,
     ) -> None:
         self.plan = plan
         self._board = board
@@ -84,7 +85,7 @@ class AlertingWatch:
         self._evaluated: tuple[float, float] | None = None  # Unix and monotonic seconds
         self._was_evaluated = asyncio.Event()
         self._poll_turns = PollTurns()
-        self._describing = Describing(fleet=fleet, changes=self._changes)
+        self._describing = Describing(fleet=fleet, changes=self._changes, newest_backup=newest_backup)
         self._owed: Mapping[str, Receiver] = {}
         self._deliverer: Deliverer | None = None
         self._asserting: Asserting | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from exporter.jobs.words import Outcome, Reason
 from exporter.model import CLUSTER_LABEL, OURS, Kind, MetricSpec, ProducerKey, Reading
 
 _JOB = (CLUSTER_LABEL, "job_name")
@@ -65,10 +66,8 @@ SKIPPED = MetricSpec(
 SPECS = (LAST_SUCCESS, LAST_DURATION, LAST_STATUS, RUNNING, NEXT_RUN, RUNS, SKIPPED)
 
 # Values of the labels, all of them shown from the start so that the first of a kind is an increase.
-OUTCOMES = ("ok", "partly", "failed", "missed", "skipped", "interrupted", "cancelled")
-# overlap: the run before still went; locked: another holds the collections; missed: nothing ran here then,
-# and it was too late to make up for it; rights: the key may not; stopping: this daemon was ending.
-SKIP_REASONS = ("overlap", "locked", "missed", "rights", "stopping")
+OUTCOMES = tuple(outcome.value for outcome in Outcome)
+REASONS = tuple(reason.value for reason in Reason if reason is not Reason.NONE)
 
 OK, FAILED, PARTLY = 0, 1, 2  # values of LAST_STATUS
 
@@ -89,7 +88,7 @@ class JobFacts:
     last_success_at: float | None = None  # of a whole run
     last_success_by_collection: Mapping[str, float] = field(default_factory=dict)
     runs: Mapping[str, int] = field(default_factory=dict)  # by outcome, one of OUTCOMES
-    skipped: Mapping[str, int] = field(default_factory=dict)  # by reason, SKIP_REASONS or another
+    skipped: Mapping[str, int] = field(default_factory=dict)  # by reason, one of REASONS
 
 
 def job_producer(cluster: str) -> ProducerKey:
@@ -115,7 +114,7 @@ def job_readings(jobs: Iterable[JobFacts]) -> Iterator[Reading]:
             yield Reading(LAST_SUCCESS, (*labels, collection), at)
         for outcome in _first(OUTCOMES, facts.runs):
             yield Reading(RUNS, (*labels, outcome), float(facts.runs.get(outcome, 0)))
-        for reason in _first(SKIP_REASONS, facts.skipped):
+        for reason in _first(REASONS, facts.skipped):
             yield Reading(SKIPPED, (*labels, reason), float(facts.skipped.get(reason, 0)))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from functools import partial
 from typing import Any
 
 from exporter.board import Board
@@ -31,8 +32,14 @@ class Fleet:
         remembered: Sequence[KnownPeer] = (),
         patience_seconds: float = JOINING_PATIENCE_SECONDS,
         instance: str = "",
+        covered: Callable[[str], Set[str]] = lambda _: frozenset(),
     ) -> None:
-        """`instance` marks what this daemon writes; a fleet that only looks needs none."""
+        """Take what all clusters share.
+
+        `instance` marks what this daemon writes; a fleet that only looks needs none. `covered` returns the
+        collections of a cluster, by name, that must exist for backups cover them; called from any thread.
+        """
+        self._covered = covered
         self._board = board
         self._clock = clock
         self._off_loop = off_loop
@@ -155,6 +162,7 @@ class Fleet:
             clock=self._clock,
             off_loop=self._off_loop,
             instance=self._instance,
+            also_expected=partial(self._covered, settings.name),
         )
 
     def _remembered_of(self, settings: ClusterSettings) -> tuple[KnownPeer, ...]:

@@ -35,12 +35,19 @@ class Deployment:
         expected: Sequence[str] = (),
         cap: int = 10_000,
         selects: Any = lambda _: True,
+        also_expected: Sequence[str] = (),
     ) -> None:
         self.clock = ManualClock()
         self.board = Board(clock=self.clock)
         self.watched = dict(watched)
         self._deriver = ClusterDeriver(
-            cluster=CLUSTER, selection=Selection(selects=selects, cap=cap, expected=tuple(expected))
+            cluster=CLUSTER,
+            selection=Selection(
+                selects=selects,
+                cap=cap,
+                expected=tuple(expected),
+                also_expected=lambda: frozenset(also_expected),
+            ),
         )
 
     def tell(self, peer: str, source: str, seen: Any) -> None:

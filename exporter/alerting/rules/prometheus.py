@@ -1,6 +1,6 @@
 """The rules as Prometheus rules: for those who let Prometheus page, and as the oracle of our own engine.
 
-What Prometheus cannot say is left out: `clear`, `on_missing`, {since} and {changed}.
+What Prometheus cannot say is left out: `clear`, `on_missing`, {since}, {changed}, {backup} and {restore}.
 """
 
 from __future__ import annotations
@@ -265,7 +265,7 @@ def annotation(rule: Rule, level: Level, written: str, *, is_command: bool = Fal
         **dict(rule.labels),
         **{name: label.format(name=name) for name in alert_labels(rule.condition)},
     }
-    return template.fill(template.without(written, ("since", "changed")), fields, escape=_escaped)
+    return template.fill(template.without(written, template.OURS_ALONE), fields, escape=_escaped)
 
 
 def _humanized(value: str, unit: str) -> str:

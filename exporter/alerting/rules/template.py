@@ -15,8 +15,13 @@ from urllib.parse import quote
 from exporter.alerting.spoken import duration, moment, quantity
 from exporter.alerting.words import LabelPairs, Rule
 
-# Beside every label of the alert. `eta` is for rules on a moment: how long until it.
-FIELDS = ("value", "threshold", "since", "eta", "changed", "url")
+# Beside every label of the alert. `eta` is for rules on a moment: how long until it. `backup` is a clause
+# that names the newest good backup of the alert's collection, `restore` the command that restores it.
+OF_BACKUPS = ("backup", "restore")
+FIELDS = ("value", "threshold", "since", "eta", "changed", "url", *OF_BACKUPS)
+# Of those, what only this daemon knows.
+OURS_ALONE = ("since", "changed", *OF_BACKUPS)
+NO_BACKUP = "no good backup is known here"
 
 # The annotation that people paste into a shell.
 ACTION = "action"
@@ -43,6 +48,8 @@ class Facts(NamedTuple):
     since: float  # Unix seconds: the first evaluation that was true
     changes: tuple[str, ...] = ()
     url: str = ""  # base URL of the labelled peer, else of one of the cluster
+    backup: str = NO_BACKUP  # a clause about the newest good backup
+    restore: str = ""  # the command that restores it, quoted for a shell; "" without one
 
 
 def parse(template: str) -> Iterator[Part]:
@@ -68,7 +75,8 @@ def parse(template: str) -> Iterator[Part]:
 
 def check(template: str, labels: Collection[str], *, has_eta: bool) -> None:
     """Refuse a field that such an alert does not have, by a ValueError that names those it has."""
-    known = [field for field in (*FIELDS, *labels) if has_eta or field != "eta"]
+    absent = {*(() if has_eta else ("eta",)), *(() if "collection" in labels else OF_BACKUPS)}
+    known = [field for field in (*FIELDS, *labels) if field not in absent]
     for part in parse(template):
         if part.is_field and part.text not in known:
             if part.text == "eta":
@@ -98,7 +106,7 @@ def without(template: str, fields: Collection[str]) -> str:
         return template
     clauses = _CLAUSES.findall(template)
     kept = [clause for clause in clauses if not any(field in clause for field in unwanted)]
-    return "".join(kept).strip(" ,;:(")
+    return "".join(kept).strip(" ,;:(\n")
 
 
 def annotations_of(rule: Rule, facts: Facts) -> tuple[tuple[str, str], ...]:
@@ -110,6 +118,8 @@ def annotations_of(rule: Rule, facts: Facts) -> tuple[tuple[str, str], ...]:
         "eta": "unknown" if facts.value is None else duration(facts.value),
         "changed": "; ".join(facts.changes) or "nothing known",
         "url": facts.url,
+        "backup": facts.backup,
+        "restore": facts.restore,
         **dict(facts.labels),
     }
     return tuple(

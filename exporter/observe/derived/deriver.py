@@ -70,14 +70,21 @@ class Derived:
     listed: frozenset[str] | None = None  # every collection the cluster has, told of or not; None: not known
 
 
+def none_besides() -> Set[str]:
+    """Expect nothing that is not configured."""
+    return frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which collections are told of."""
+    """Which collections are told of, and which must exist."""
 
     selects: Callable[[str], bool]
     cap: int
     expected: tuple[str, ...] = ()
     aliases_watched: bool = True
+    # Names expected besides, for backups cover them. Called from another thread, and answers at once.
+    also_expected: Callable[[], Set[str]] = none_besides
 
 
 class ClusterDeriver:
@@ -242,7 +249,7 @@ class ClusterDeriver:
             yield Reading(ALIAS, (cluster, alias, collection), 1.0)
         # without the aliases an absent name may be one: nothing is said of it
         aliases_known = aliases is not NOTHING or not self._selection.aliases_watched
-        for name in self._selection.expected:
+        for name in dict.fromkeys((*self._selection.expected, *sorted(self._selection.also_expected()))):
             present = name in names or name in aliases
             if present or aliases_known:
                 yield Reading(EXPECTED, (cluster, name), float(present))

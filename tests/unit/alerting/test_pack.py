@@ -18,9 +18,12 @@ from exporter.alerting.inhibition import NEVER_INHIBITED
 from exporter.alerting.rules.load import RuleSet, load_rules
 from exporter.alerting.rules.shipped import pack, shipped_preset, shipped_rules, shipped_runbook
 from exporter.alerting.words import Rule
+from exporter.backup.telling import backup_notes
+from exporter.backup.words import Level, Proof, StoredSet
 from exporter.catalogue import SPECS
 from exporter.cli import app
 from exporter.config.alerting import AlertingSettings, RuleOverride
+from tests.kit.sets import manifest
 
 RULES = {
     "peers": "PeerDown PeerHung AccessDenied PeerNotWatched CrashLoop VersionSkew",
@@ -32,6 +35,7 @@ RULES = {
     "DeferredPoints UpdateQueueLong",
     "resources": "DiskUsed DiskFullSoon MemoryHigh",
     "probes": "SearchFailing SearchSlow ServerErrors RecallLow WriteNotVisible",
+    "jobs": "BackupOverdue BackupUnproven BackupShrank JobFailing",
     "daemon": "NotificationsStuck ReceiverRefuses",
 }
 NAMES = sorted(name for names in RULES.values() for name in names.split())
@@ -123,15 +127,22 @@ def blocks_of(runbook: Path, language: str) -> list[str]:
     return [text for found, text in _BLOCK.findall(runbook.read_text(encoding="utf-8")) if found == language]
 
 
+def restore_command() -> str:
+    """What {restore} is filled in with, where there is a backup."""
+    proof = Proof(Level.HASHED, 1_800_000_000.0, good=True, problems=(), by="", took_seconds=1.0)
+    return backup_notes("prod", [StoredSet(manifest(), (proof,), accepted=False)])["docs"].restore
+
+
 def commands() -> Iterator[Command]:
     """Every command of the annotations and of the runbooks."""
     for rule in shipped().rules:
         action = dict(rule.annotations)["action"]
         text = action.replace("{url}", "$QDRANT_URL").replace("{{", "{").replace("}}", "}")
-        begin = re.search(r"\b(curl|qdrant-exporter) ", text)
-        assert begin is not None, f"{rule.name} has no command in its action"
-        words = shlex.split(re.sub(r"(?<!\{)\{([a-z_]+)\}", r"\1", text[begin.start() :]))
-        yield Command(f"{rule.name}, action", tuple(words))
+        for line in text.replace("{restore}", restore_command()).splitlines():
+            begin = re.search(r"\b(curl|qdrant-exporter) ", line)
+            assert begin is not None, f"{rule.name} has no command in its action"
+            words = shlex.split(re.sub(r"(?<!\{)\{([a-z_]+)\}", r"\1", line[begin.start() :]))
+            yield Command(f"{rule.name}, action", tuple(words))
     for name in NAMES:
         for block in blocks_of(shipped_runbook(name), "sh"):
             for line in block.replace("\\\n", " ").splitlines():

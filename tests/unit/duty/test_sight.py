@@ -24,6 +24,7 @@ from exporter.board import Board, BoardView
 from exporter.catalog import ALL_SPECS
 from exporter.config.alerting import AlertingSettings, ReceiverSettings, SlackSettings
 from exporter.config.clusters import ClusterSettings, CollectionSettings, PeerSettings, PollSettings
+from exporter.config.jobs import JobSettings
 from exporter.config.probes import CanarySettings, ProbeSettings, ProbesSettings, RecallSettings
 from exporter.config.secret import Secret
 from exporter.config.settings import Settings
@@ -259,3 +260,37 @@ def test_a_sight_names_the_metrics_of_its_rule() -> None:
     found = sights([subject], Settings(clusters=(cluster(),)), None)
 
     assert [(one.rule, one.metrics) for one in found] == [("Example", ("qdrantx_up", "qdrantx_peer_answers"))]
+
+
+def job(kind: str, **more: Any) -> JobSettings:
+    """A job of one kind, every day."""
+    return JobSettings.model_validate({"name": kind, "kind": kind, "schedule": {"every": "1d"}, **more})
+
+
+@pytest.mark.parametrize(
+    ("metric", "level", "jobs", "expected"),
+    [
+        ("qdrantx_job_last_status", None, (), "there is no job; write one under jobs"),
+        ("qdrantx_job_last_status", None, (job("prune"),), ""),
+        ("qdrantx_job_last_status", None, (job("prune", cluster="other"),), "there is no job"),
+        ("qdrantx_backup_points_change_ratio", None, (job("prune"),), "nothing is backed up"),
+        ("qdrantx_backup_points_change_ratio", None, (job("backup"),), ""),
+        ("qdrantx_collection_expected_present", None, (job("backup"),), ""),
+        ("qdrantx_backup_unverified", "4", (job("backup"),), "no backup is restored in tests"),
+        ("qdrantx_backup_unverified", "4", (job("backup"), job("verify", level=3)), "no backup is restored"),
+        ("qdrantx_backup_unverified", "4", (job("backup"), job("verify", level=4)), ""),
+        ("qdrantx_backup_unverified", "2", (job("backup"),), ""),
+    ],
+)
+def test_a_rule_on_backups_is_blind_without_the_job_that_it_watches(
+    metric: str, level: str | None, jobs: tuple[JobSettings, ...], expected: str
+) -> None:
+    """It says which to write. A job of another cluster opens no eyes here."""
+    match = {} if level is None else {"level": level}
+    watching = Condition(selector(metric, **match), Operator.EQUAL)
+    settings = Settings(clusters=(cluster(),), jobs=jobs)
+
+    reason = sights([rule(metric, condition=watching)], settings, None)[0].blind
+
+    assert reason.startswith(expected)
+    assert bool(reason) is bool(expected)

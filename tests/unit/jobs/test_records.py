@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.jobs.records import OUTCOMES, SKIP_REASONS, SPECS, JobFacts, job_producer, job_readings
+from exporter.jobs.records import OUTCOMES, REASONS, SPECS, JobFacts, job_producer, job_readings
 from exporter.model import CLUSTER_LABEL
 
 
@@ -28,7 +28,7 @@ def test_a_job_that_never_ran_tells_when_it_will() -> None:
     assert found["running", "prod", "nightly"] == 0
     assert not [key for key in found if key[0].startswith("last_")]
     assert [found["runs_total", "prod", "nightly", outcome] for outcome in OUTCOMES] == [0] * len(OUTCOMES)
-    assert [found["skipped_total", "prod", "nightly", why] for why in SKIP_REASONS] == [0] * len(SKIP_REASONS)
+    assert [found["skipped_total", "prod", "nightly", why] for why in REASONS] == [0] * len(REASONS)
 
 
 def test_a_job_tells_how_its_last_run_went() -> None:

@@ -138,7 +138,7 @@ BAD_RULES = (
     ),
     (
         ("runbook: ftp://wiki/lag",),
-        "runbook: no such runbook is shipped (none of the 36 known is like it); name one that is, or"
+        "runbook: no such runbook is shipped (none of the 40 known is like it); name one that is, or"
         " write the http(s) URL of yours",
     ),
     (
@@ -152,7 +152,7 @@ BAD_RULES = (
     (
         ('annotations: {summary: "{peer}"}',),
         "annotations.summary: there is no field {peer}; known here: value, threshold, since,"
-        " changed, url, qdrant_cluster, collection, alertname, severity",
+        " changed, url, backup, restore, qdrant_cluster, collection, alertname, severity",
     ),
     (
         ("name: lagging",),

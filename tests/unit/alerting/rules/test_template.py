@@ -65,6 +65,7 @@ def test_double_braces_are_braces() -> None:
         ("{}", "a field is a plain name such as {value}; write {{ and }} for braces that are text"),
         ("a { b", "a brace has no partner; write {{ or }} for a brace that is text"),
         ("a } b", "a brace has no partner; write {{ or }} for a brace that is text"),
+        ("{restore}", "there is no field {restore}; known here: value, threshold, since, changed, url, peer"),
         ("{eta}", "{eta} is the time until a moment; only a rule with reduce: until has it"),
     ],
 )

@@ -384,6 +384,17 @@ def test_expected_collections_may_be_aliases_and_are_missed_when_gone() -> None:
     assert readings["collection_expected_present{collection=lost}"] == 0
 
 
+def test_what_backups_cover_is_expected_as_what_is_configured() -> None:
+    """Each name once, also where both say it."""
+    deployment = single(f"{V18}/single/green", expected=("docs",), also_expected=("docs", "lost"))
+    deployment.tell("qdrant:6333", "aliases", read(recording(f"{V18}/single/green/aliases").body))
+
+    readings = deployment.readings()
+
+    assert readings["collection_expected_present{collection=docs}"] == 1
+    assert readings["collection_expected_present{collection=lost}"] == 0
+
+
 def test_an_unwatched_outage_leaves_expected_collections_undecided() -> None:
     """No peer answered: nothing is known of what exists."""
     deployment = Deployment({"qdrant:6333": None}, expected=("docs",))
