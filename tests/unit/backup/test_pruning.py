@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -241,3 +241,47 @@ async def test_collections_are_named_by_manifests_and_by_folders_of_fragments(gr
 
     assert await ground.pruning().collections() == ("a/b", "new\nline")
     assert folder_of_collection("prod", "a/b") in next(iter(ground.store.objects))
+
+
+class Killed(BaseException):
+    """The process is gone: nothing of ours runs any more."""
+
+
+@pytest.mark.parametrize("call", range(12))
+async def test_a_kill_at_any_deletion_leaves_no_set_that_is_not_whole(call: int) -> None:
+    """The next prune ends what was begun, and the newest good set was never touched."""
+    ground = Ground()
+    for number in range(3):
+        await ground.night(number)
+    await ground.night(3, state=SetState.INCOMPLETE)
+    await ground.fragment()
+    newest = await ground.night(4)
+    _kill_at_deletion(ground.store, call)
+
+    with suppress(Killed):
+        await ground.pruning().prune("docs")
+    left = await Shelf(ground.store, ground.clock).sets("prod", "docs")
+    whole = [place_of(one.manifest).file("a.snapshot") in ground.store.objects for one in left]
+    await ground.pruning().prune("docs")
+
+    assert all(whole)
+    assert newest.id in [one.manifest.id for one in left]
+    assert {path.split("/")[2] for path in ground.store.objects} == {newest.id}
+
+
+def _kill_at_deletion(store: ScriptedStore, number: int) -> None:
+    """Let the store be left in the middle of its deletion of this number, once."""
+
+    def gone() -> Any:
+        nonlocal number
+        number -= 1
+        return Killed() if number == -1 else None
+
+    delete = store.delete
+
+    async def deleting(path: str) -> None:
+        if (death := gone()) is not None:
+            raise death
+        await delete(path)
+
+    store.delete = deleting  # type: ignore[method-assign]  # a death is no failure that a store reports
