@@ -10,7 +10,7 @@ import json
 import os
 import random
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -60,6 +60,15 @@ class Answered:
         return json.loads(self.text)
 
 
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One answer as bytes, with its headers."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
 class Qdrant:
     """A deployment under test and how to ask it. `urls` are the peers of one cluster."""
 
@@ -87,6 +96,38 @@ class Qdrant:
             kind = response.headers.get("Content-Type", "") if text else ""
             return Answered(response.status, kind, text)
 
+    async def fetch(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> Received:
+        """Ask the first peer for bytes, as they are unless `headers` accept gzip; those stay packed."""
+        own = {} if self.api_key is None else {"api-key": self.api_key}
+        asked = {"Accept-Encoding": "identity", **own, **(headers or {})}
+        target = URL(self.urls[0] + path, encoded=True)
+        async with (
+            aiohttp.ClientSession(auto_decompress=False) as session,
+            session.request(method, target, headers=asked) as response,
+        ):
+            return Received(response.status, response.headers, await response.read())
+
+    async def upload(self, path: str, file: bytes, *, field: str = "snapshot") -> Answered:
+        """Send the first peer a form with one file in it, on a connection of its own.
+
+        A server that refuses early hangs up without a word once it has answered.
+        """
+        headers = {} if self.api_key is None else {"api-key": self.api_key}
+        form = aiohttp.FormData()
+        form.add_field(field, file, filename="made.snapshot", content_type="application/octet-stream")
+        target = URL(self.urls[0] + path, encoded=True)
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(target, data=form, headers=headers) as response,
+        ):
+            text = await response.text()
+            return Answered(response.status, response.headers.get("Content-Type", ""), text)
+
+    def name(self, suffix: str) -> str:
+        """A name that is removed afterwards, whoever makes a collection of it."""
+        self._made.append(self.prefix + suffix)
+        return self._made[-1]
+
     async def result(self, method: str, path: str, body: Any = None, *, url: str | None = None) -> Any:
         """Send one request that must succeed; return its result."""
         answered = await self.ask(method, path, body, url=url)
@@ -95,8 +136,7 @@ class Qdrant:
 
     async def create(self, suffix: str = "docs", **config: Any) -> str:
         """Create a collection on every peer and return its name. Of DIMENSION where nothing else is said."""
-        name = self.prefix + suffix
-        self._made.append(name)  # first: a creation that fails half-way is removed too
+        name = self.name(suffix)  # first: a creation that fails half-way is removed too
         config.setdefault("vectors", {"size": DIMENSION, "distance": "Dot"})
         await self.result("PUT", path_of(name), config)
         await self.until(lambda: self._is_everywhere(name), what=f"{name!r} on every peer")
