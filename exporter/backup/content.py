@@ -20,10 +20,11 @@ _MODULUS = 1 << 128
 
 
 class ContentHash:
-    """The sum of a hash of each point. Points go in one by one; sums of shards add up."""
+    """The sums of two hashes of each point. Points go in one by one; sums of shards add up."""
 
     def __init__(self) -> None:
-        self._sum = 0
+        self._payloads = 0
+        self._vectors = 0
         self.points = 0
 
     def add(self, point_id: int | str | UUID, payload: Mapping[str, Any] | None, vector: Any) -> None:
@@ -32,8 +33,9 @@ class ContentHash:
         `vector`: a list of numbers, a list of those, or these and {"indices", "values"} by name; None or
         {} for none. No payload and an empty one are the same.
         """
-        digest = hashlib.sha256(_id(point_id) + _payload(payload) + _vectors(vector)).digest()
-        self._sum = (self._sum + int.from_bytes(digest[:16], "little")) % _MODULUS
+        held = _id(point_id)
+        self._payloads = (self._payloads + _hash(held + _payload(payload))) % _MODULUS
+        self._vectors = (self._vectors + _hash(held + _all_vectors(vector))) % _MODULUS
         self.points += 1
 
     def add_record(self, record: Mapping[str, Any]) -> None:
@@ -41,19 +43,37 @@ class ContentHash:
         self.add(record["id"], record.get("payload"), record.get("vector"))
 
     def __str__(self) -> str:
-        """The content so far: a format and 32 hexadecimal digits, as `Proof.content` has it."""
-        return f"{FORMAT}:{self._sum:032x}"
+        """The content so far, as `Proof.content` has it: a format, 32 hexadecimal digits for ids and
+        payloads, and 32 for ids and vectors."""
+        return f"{FORMAT}:{self._payloads:032x}:{self._vectors:032x}"
 
 
 def total(contents: Sequence[str]) -> str:
     """Return the content of all shards together, from that of each."""
-    numbers = (int(content.removeprefix(f"{FORMAT}:"), 16) for content in contents)
-    return f"{FORMAT}:{sum(numbers) % _MODULUS:032x}"
+    sums = [0, 0]
+    for content in contents:
+        _, *parts = content.split(":")
+        sums = [(one + int(part, 16)) % _MODULUS for one, part in zip(sums, parts, strict=True)]
+    return f"{FORMAT}:{sums[0]:032x}:{sums[1]:032x}"
 
 
-def comparable(one: str, other: str) -> bool:
-    """Whether two contents were made in the same way: else a difference says nothing."""
-    return one.partition(":")[0] == other.partition(":")[0]
+def difference(one: str, other: str, *, vectors: bool) -> str | None:
+    """Return what differs, for people; None where nothing does, or where they were made in different ways.
+
+    `vectors` False leaves the vectors out: where the last writes of an archive are in its log only, who
+    opens it applies them and normalizes their vectors, and two builds, or two processors, may differ in
+    the last bit of that.
+    """
+    (made, payloads, floats), (made_too, payloads_too, floats_too) = one.split(":"), other.split(":")
+    if made != made_too:
+        return None
+    if payloads != payloads_too:
+        return "ids or payloads"
+    return "vectors" if vectors and floats != floats_too else None
+
+
+def _hash(held: bytes) -> int:
+    return int.from_bytes(hashlib.sha256(held).digest()[:16], "little")
 
 
 def _id(point_id: int | str | UUID) -> bytes:
@@ -68,7 +88,7 @@ def _payload(payload: Mapping[str, Any] | None) -> bytes:
     return _sized(text.encode("utf-8", "surrogatepass"))
 
 
-def _vectors(vector: Any) -> bytes:
+def _all_vectors(vector: Any) -> bytes:
     if vector is None:
         named: Mapping[str, Any] = {}
     else:
