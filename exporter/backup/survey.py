@@ -116,7 +116,7 @@ class Survey:
     @property
     def exists(self) -> bool:
         """A peer that answered has the collection."""
-        return any(view.seen is not None for view in self.views)
+        return any(view.placement is not None for view in self.views)
 
     @property
     def versions(self) -> dict[str, str]:
