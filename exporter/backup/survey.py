@@ -291,9 +291,16 @@ def _moves(placement: Placement) -> Iterable[tuple[int, int, int]]:
 
 
 def schema_of_archive(index: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the payload indexes of an archive's payload_index.json as the server says them elsewhere."""
-    schema = index.get("schema", {})
-    return {
-        field: {"data_type": said} if isinstance(said, str) else {"data_type": said["type"], "params": said}
-        for field, said in schema.items()
-    }
+    """Return the payload indexes of an archive's payload_index.json as the server says them elsewhere.
+
+    The file has a type's name, or an object of the index's options with its type among them.
+    """
+    return {field: _indexed(said) for field, said in dict(index.get("schema") or {}).items()}
+
+
+def _indexed(said: Any) -> Any:
+    if isinstance(said, str):
+        return {"data_type": said}
+    if isinstance(said, dict) and "type" in said:
+        return {"data_type": said["type"], "params": said}
+    return said
