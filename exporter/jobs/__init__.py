@@ -1,1 +1,1 @@
-"""When chores happen: their schedule, the ledger of their runs, their locks, and thin bodies."""
+"""Scheduled chores: when they are due, what ran, what came of it. What they do is in `backup`."""

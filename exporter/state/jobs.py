@@ -72,7 +72,8 @@ class StoredJobs:
 
     runs: tuple[StoredRun, ...] = ()  # by id: the newest of each job and outcome, and all without an end
     counts: Mapping[tuple[str, str, str], int] = field(default_factory=dict)  # by job, what and word
-    successes: Mapping[tuple[str, str], float] = field(default_factory=dict)  # by job and collection
+    # by job, collection and level ("": it did what it had to)
+    successes: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
     known: tuple[KnownJob, ...] = ()
     next_id: int = 1
 
@@ -84,7 +85,7 @@ class JobBatch:
     now: float
     runs: tuple[StoredRun, ...] = ()
     counts: Mapping[tuple[str, str, str], int] = field(default_factory=dict)  # the totals, not what is added
-    successes: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    successes: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
     known: tuple[KnownJob, ...] = ()
 
 
@@ -114,9 +115,9 @@ class JobStore:
                     )
                 },
                 successes={
-                    (job, collection): at
-                    for job, collection, at in connection.execute(
-                        "SELECT job, collection, at FROM job_successes"
+                    (job, collection, level): at
+                    for job, collection, level, at in connection.execute(
+                        "SELECT job, collection, level, at FROM job_successes"
                     )
                 },
                 known=tuple(
@@ -139,7 +140,7 @@ class JobStore:
                 [(*key, number) for key, number in batch.counts.items()],
             )
             connection.executemany(
-                "INSERT OR REPLACE INTO job_successes (job, collection, at) VALUES (?, ?, ?)",
+                "INSERT OR REPLACE INTO job_successes (job, collection, level, at) VALUES (?, ?, ?, ?)",
                 [(*key, at) for key, at in batch.successes.items()],
             )
             connection.executemany(

@@ -86,11 +86,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             number INTEGER NOT NULL,
             PRIMARY KEY (job, what, word)
         ) STRICT""",
+        # `level` is "" for what a job did, and a level that a backup was proven at: also of one that is gone.
         """CREATE TABLE job_successes (
             job TEXT NOT NULL,
             collection TEXT NOT NULL,
+            level TEXT NOT NULL,
             at REAL NOT NULL,
-            PRIMARY KEY (job, collection)
+            PRIMARY KEY (job, collection, level)
         ) STRICT""",
         # Since when a job has its schedule: what was due before was never missed.
         "CREATE TABLE known_jobs (job TEXT PRIMARY KEY, schedule TEXT NOT NULL, since REAL NOT NULL) STRICT",

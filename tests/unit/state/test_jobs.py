@@ -44,7 +44,7 @@ def test_what_was_written_is_read_after_a_restart(tmp_path: Path) -> None:
             now=NOW,
             runs=(run(4), run(5, outcome=None, ended_at=None)),
             counts={("nightly", "run", "ok"): 7},
-            successes={("nightly", "docs"): NOW},
+            successes={("nightly", "docs", ""): NOW},
             known=(KnownJob("nightly", "every 1d", NOW - 99),),
         )
     )
@@ -56,7 +56,7 @@ def test_what_was_written_is_read_after_a_restart(tmp_path: Path) -> None:
 
     assert stored.runs == (run(4), run(5, outcome=None, ended_at=None))
     assert stored.counts == {("nightly", "run", "ok"): 7}
-    assert stored.successes == {("nightly", "docs"): NOW}
+    assert stored.successes == {("nightly", "docs", ""): NOW}
     assert stored.known == (KnownJob("nightly", "every 1d", NOW - 99),)
     assert stored.next_id == 6
 

@@ -1,0 +1,126 @@
+"""Backing up: one collection after the other, on one cluster one job at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from exporter.backup.survey import PeerAt
+from exporter.backup.taking import SetIncomplete, take
+from exporter.backup.words import Manifest
+from exporter.config.jobs import JobSettings
+from exporter.errors import JobError, StoreFull
+from exporter.jobs.bodies.means import Means
+from exporter.jobs.bodies.tidying import Tidying
+from exporter.jobs.words import Figure, Outcome, Part, Reason
+from exporter.logs import get_logger
+from exporter.printable import printable
+from exporter.qdrant.canary import CANARY_COLLECTION
+
+log = get_logger()
+
+
+class BackupBody:
+    """Jobs of kind backup."""
+
+    def __init__(self, means: Means) -> None:
+        self._means = means
+        self._tidying = Tidying(means)
+        self._turns: dict[str, asyncio.Lock] = {}  # by cluster: a peer makes one snapshot at a time
+
+    @asynccontextmanager
+    async def opened(self, job: JobSettings, cluster: str) -> AsyncIterator[BackupChore]:
+        """Wait for its turn, and see which collections there are. Raises JobError where none is selected."""
+        async with (
+            self._turns.setdefault(cluster, asyncio.Lock()),
+            self._means.reached(cluster) as peers,
+        ):
+            present = await self._means.collections(peers)
+            scratch = await self._tidying.scratch_targets(cluster)
+            ours = scratch | {CANARY_COLLECTION}
+            theirs = tuple(name for name in present if name not in ours)
+            chosen = tuple(name for name in theirs if job.collections.selects(name))
+            if theirs and not chosen:
+                raise JobError(
+                    f"the job selects none of the {len(theirs)} collections of {printable(cluster)}"
+                )
+            await self._tidying.intents(cluster, peers, but=frozenset(chosen))
+            yield BackupChore(self._means, job, cluster, peers, chosen, present)
+            await self._tidying.orphans(cluster, peers)
+
+
+class BackupChore:
+    """One run."""
+
+    def __init__(
+        self,
+        means: Means,
+        job: JobSettings,
+        cluster: str,
+        peers: tuple[PeerAt, ...],
+        collections: tuple[str, ...],
+        present: tuple[str, ...],
+    ) -> None:
+        self.collections = collections
+        self._means = means
+        self._job = job
+        self._cluster = cluster
+        self._peers = peers
+        self._present = present
+
+    async def do(self, collection: str) -> Part:
+        """Back one collection up; where there is no room, prune and try once more."""
+        try:
+            return part_of(await self._taken(collection))
+        except StoreFull as error:
+            log.warning("backup.no_room", collection=printable(collection), error=str(error))
+            if not await self._make_room(collection):
+                raise
+        except SetIncomplete as error:
+            return _incomplete(error)
+        try:
+            return part_of(await self._taken(collection))
+        except SetIncomplete as error:
+            return _incomplete(error)
+
+    async def _taken(self, collection: str) -> Manifest:
+        means = self._means
+        return await take(
+            collection,
+            cluster=self._cluster,
+            peers=self._peers,
+            shelf=means.shelf,
+            clock=means.clock,
+            job=self._job.name,
+            count=means.count,
+            limits=means.limits,
+        )
+
+    async def _make_room(self, collection: str) -> int:
+        pruning = self._means.pruning(self._cluster, self._present)
+        return await pruning.make_room(collection, partial(self._means.locks.collection, self._cluster))
+
+
+def part_of(manifest: Manifest) -> Part:
+    """Return what came of a backup that is whole."""
+    return Part(
+        manifest.collection, Outcome.OK, detail="; ".join(manifest.problems), figures=_figures(manifest)
+    )
+
+
+def _incomplete(error: SetIncomplete) -> Part:
+    manifest = error.manifest
+    return Part(manifest.collection, Outcome.FAILED, Reason.FAILED, str(error), figures=_figures(manifest))
+
+
+def _figures(manifest: Manifest) -> dict[str, Figure]:
+    figures: dict[str, Figure] = {
+        "set": manifest.id,
+        "state": manifest.state.value,
+        "bytes": manifest.size_bytes,
+    }
+    if manifest.points is not None:
+        figures["points"] = manifest.points
+    return figures

@@ -1,0 +1,59 @@
+"""What earlier runs left on the servers: snapshots of killed backups, collections of killed test restores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from exporter.backup.intents import reconcile
+from exporter.backup.orphans import find_orphans
+from exporter.backup.survey import PeerAt
+from exporter.backup.words import RestoreState
+from exporter.errors import JobError, JobLocked
+from exporter.jobs.bodies.means import Means
+from exporter.logs import get_logger
+
+log = get_logger()
+
+
+class Tidying:
+    """Clears up in a cluster, and looks at what is not ours."""
+
+    def __init__(self, means: Means) -> None:
+        self._means = means
+
+    async def intents(
+        self, cluster: str, peers: Sequence[PeerAt], *, but: frozenset[str] = frozenset()
+    ) -> None:
+        """Clear up after backups that were killed; `but` those of collections that a backup is about to take.
+
+        What somebody works on is left alone. Raises StoreError.
+        """
+        means = self._means
+        open_ = {one.collection for one in await means.shelf.intents() if one.cluster == cluster}
+        for collection in sorted(open_ - but):
+            try:
+                async with means.locks.collection(cluster, collection):
+                    await reconcile(
+                        means.shelf, peers, cluster=cluster, collection=collection, limits=means.limits
+                    )
+            except JobLocked:
+                continue
+
+    async def scratch_targets(self, cluster: str) -> frozenset[str]:
+        """Return the collections that test restores made and have not removed yet. Raises StoreError."""
+        return frozenset(
+            record.target
+            for record in await self._means.shelf.restores()
+            if record.cluster == cluster and record.scratch and record.state is not RestoreState.DONE
+        )
+
+    async def orphans(self, cluster: str, peers: Sequence[PeerAt]) -> None:
+        """Look at what lies on the peers and belongs to no backup, to be told with the next readings."""
+        try:
+            found = await find_orphans(
+                peers, cluster=cluster, intents=await self._means.shelf.intents(), limits=self._means.limits
+            )
+        except JobError as error:  # the backup itself is done
+            log.warning("orphans.unknown", qdrant_cluster=cluster, error=str(error))
+            return
+        self._means.published.found_orphans(cluster, found.bytes_by_peer())

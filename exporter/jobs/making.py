@@ -1,0 +1,70 @@
+"""From settings to works."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from exporter.backup.calling import Limits
+from exporter.backup.intents import owner
+from exporter.backup.shelf import Shelf
+from exporter.backup.storage.contract import Store
+from exporter.backup.survey import PeerAt
+from exporter.clock import Clock
+from exporter.config.backup import StoreSettings
+from exporter.config.settings import Settings
+from exporter.errors import ConfigError, JobRefused, Problem
+from exporter.jobs.bodies.backup import BackupBody
+from exporter.jobs.bodies.means import Means
+from exporter.jobs.bodies.proving import proving_nothing
+from exporter.jobs.bodies.prune import PruneBody
+from exporter.jobs.bodies.verify import VerifyBody
+from exporter.jobs.ledger import Ledger
+from exporter.jobs.locks import Locks
+from exporter.jobs.published import Published
+from exporter.jobs.runner import Runner
+from exporter.jobs.works import StoreCheck, Works
+
+
+def make_works(
+    settings: Settings,
+    *,
+    ledger: Ledger,
+    published: Published,
+    peers_of: Callable[[str], Sequence[PeerAt]],
+    open_store: Callable[[StoreSettings, Clock], Store],
+    stopping: asyncio.Event,
+    clock: Clock,
+) -> Works | None:
+    """Build what jobs work with; nothing is read, written or sent. None: there is no store.
+
+    Raises ConfigError where the store needs what is not installed.
+    """
+    written = settings.backup.store
+    if written is None:
+        return None
+    try:
+        store = open_store(written, clock)
+    except JobRefused as error:
+        raise ConfigError([Problem("configuration", None, "backup.store.url", str(error))]) from error
+    shelf = Shelf(store, clock)
+    locks = Locks(store=store, owner=owner(), clock=clock)
+    means = Means(
+        settings=settings.backup,
+        shelf=shelf,
+        locks=locks,
+        peers_of=peers_of,
+        published=published,
+        clock=clock,
+        limits=Limits(),
+        count=None,
+        proving=proving_nothing,
+    )
+    check = StoreCheck(store, single_writer=written.single_writer, clock=clock)
+    return Works(
+        settings=settings,
+        store=store,
+        shelf=shelf,
+        runner=Runner(ledger=ledger, locks=locks, clock=clock, stopping=stopping, ready=check),
+        bodies={"backup": BackupBody(means), "verify": VerifyBody(means), "prune": PruneBody(means)},
+    )

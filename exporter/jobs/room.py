@@ -1,0 +1,369 @@
+"""The room of scheduled jobs, as the daemon uses it: start, exchange at a reload, stop.
+
+Whatever is due becomes a task here; what a run is and how it ends is in `runner.py`. At start, and at a
+reload, what was missed is made up for, the store is read and the rights of the key are asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from exporter.backup.storage.contract import Store
+from exporter.backup.storage.opening import open_store
+from exporter.backup.survey import PeerAt
+from exporter.backup.telling import BackupNote
+from exporter.board import Board
+from exporter.clock import Clock
+from exporter.config.backup import StoreSettings
+from exporter.config.jobs import JobSettings
+from exporter.config.settings import Settings
+from exporter.errors import StateError
+from exporter.jobs.due import overdue
+from exporter.jobs.facts import cluster_of, covered, job_facts
+from exporter.jobs.ledger import Ledger
+from exporter.jobs.making import make_works
+from exporter.jobs.published import Published
+from exporter.jobs.records import job_producer, job_readings
+from exporter.jobs.schedule import previous_fire
+from exporter.jobs.scheduler import Scheduler
+from exporter.jobs.watching_rights import RightsWatch
+from exporter.jobs.words import Cause, JobRun, Outcome, Reason, Verdict
+from exporter.jobs.works import Works
+from exporter.logs import get_logger
+from exporter.state import JobStore, RunRequest
+
+log = get_logger()
+
+LOOK_SECONDS = 1.0  # for requests: a person who typed one waits for it
+MINUTE_SECONDS = 60.0
+# People back up and prune by hand, and other daemons by themselves.
+READ_AGAIN_SECONDS = 600.0
+# What is under way is let end for so long when we are told to stop. Who kills sooner loses no backup: what
+# was begun is then tidied up at the next start.
+GRACE_SECONDS = 20.0
+# What a cancelled run needs to put down what it holds: ten seconds for what it left on servers.
+TIDY_SECONDS = 12.0
+# A request that lay longer is of a person who went away, when no daemon was there.
+REQUEST_LASTS_SECONDS = 300.0
+
+
+def _catch_up_delay_seconds() -> float:
+    """Peers are found within the first polls; and not all that was missed begins in the same moment."""
+    return 20.0 + random.uniform(0.0, 40.0)  # noqa: S311 - no secret
+
+
+class Jobs:
+    """All jobs of a daemon. Belongs to the event loop."""
+
+    def __init__(
+        self,
+        *,
+        peers_of: Callable[[str], Sequence[PeerAt]],
+        board: Board,
+        clock: Clock,
+        store: JobStore | None,
+        open_store: Callable[[StoreSettings, Clock], Store] = open_store,
+        catch_up_delay_seconds: Callable[[], float] = _catch_up_delay_seconds,
+    ) -> None:
+        """`peers_of` makes ways to all peers of a cluster, with the jobs' key; we close them."""
+        self._peers_of = peers_of
+        self._board = board
+        self._clock = clock
+        self._job_store = store
+        self._open_store = open_store
+        self._catch_up_delay_seconds = catch_up_delay_seconds
+        self._ledger = Ledger(store=store, clock=clock)
+        self._published = Published(board=board)
+        self._rights = RightsWatch(peers_of=peers_of, clock=clock)
+        self._scheduler = Scheduler(due=self._due)
+        self._stopping = asyncio.Event()
+        self._works: Works | None = None
+        self._tasks: dict[str, asyncio.Task[None]] = {}  # what is due or under way, by job
+        self._others: set[asyncio.Task[None]] = set()
+        self._told: set[str] = set()  # clusters whose jobs or backups stand on the Board
+        self._failure = ""
+
+    # --- life --------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Take up the ledger and begin to look at the time. Raises StateError."""
+        for run in await self._ledger.load():
+            log.error("job.interrupted", job=run.job, qdrant_cluster=run.cluster, run=run.id)
+        self._scheduler.start()
+        self._spawn(self._look(), "jobs")
+
+    def build(self, settings: Settings) -> Works | None:
+        """Return what these settings ask for; nothing of it is begun. None: no store, so no jobs.
+
+        Where nothing changed that concerns jobs it is what is in force. Raises ConfigError.
+        """
+        if self._works is not None and _concerning(self._works.settings) == _concerning(settings):
+            return self._works
+        return make_works(
+            settings,
+            ledger=self._ledger,
+            published=self._published,
+            peers_of=self._peers_of,
+            open_store=self._open_store,
+            stopping=self._stopping,
+            clock=self._clock,
+        )
+
+    async def exchange(self, works: Works | None) -> None:
+        """Put these works in force. Runs under way end as they began.
+
+        To be called after the clusters were exchanged: what is told of a cluster goes with its watch.
+        """
+        before, self._works = self._works, works
+        if works is before:
+            self._tell_all()
+            return
+        jobs = self._jobs()
+        await self._ledger.know(jobs)
+        self._scheduler.exchange(jobs)
+        if before is not None:
+            await before.retire()
+        self._rights.exchange(works)
+        self._catch_up()
+        self._tell_all()
+        if works is not None:
+            self._spawn(self._read(works), "read the store of backups")
+            self._spawn(self._ask_rights(), "ask for the jobs' rights")
+
+    async def stop(self) -> None:
+        """Begin nothing more, let end what is under way, and cancel what takes too long."""
+        self._stopping.set()
+        self._scheduler.stop()
+        for task in self._others:
+            task.cancel()
+        for seconds in (GRACE_SECONDS, TIDY_SECONDS):
+            running = list(self._tasks.values())
+            if running:
+                await asyncio.wait(running, timeout=seconds)
+            for task in self._tasks.values():
+                task.cancel()
+        if self._others:
+            await asyncio.wait(list(self._others), timeout=TIDY_SECONDS)
+        if self._works is not None:
+            await self._works.retire()
+
+    # --- what others ask ---------------------------------------------------------------------------
+
+    def note(self, cluster: str, collection: str) -> BackupNote | None:
+        """Return the newest good backup of a collection in words; None where none is known."""
+        return self._published.note(cluster, collection)
+
+    def expected(self, cluster: str) -> frozenset[str]:
+        """Return the collections that have a complete backup and that a job still covers."""
+        return self._published.expected(cluster)
+
+    # --- what is due -------------------------------------------------------------------------------
+
+    def _due(self, name: str) -> None:
+        """A job's time has come."""
+        job, works = self._job(name), self._works
+        if job is None or works is None or self._stopping.is_set():
+            return
+        now = self._clock.now()
+        planned_at = previous_fire(job.schedule, now)
+        if planned_at is None or planned_at <= self._ledger.record(name).done_until:
+            return  # the clock was set back
+        if name in self._tasks:
+            late = Verdict(Outcome.SKIPPED, Reason.OVERLAP, "its last run was not over")
+            self._spawn(self._note(works, job, planned_at, late), f"skip {name}")
+        elif now - planned_at > max(job.catch_up_seconds, MINUTE_SECONDS):
+            self._note_missed(works, job)  # the machine slept
+        else:
+            self._begin(works, job, planned_at, Cause.SCHEDULE)
+
+    def _catch_up(self) -> None:
+        """Make up for what was missed while nothing ran here, or write down that it was."""
+        works = self._works
+        for job in self._jobs():
+            missed = overdue(job, self._ledger.record(job.name), self._clock.now())
+            if works is None or missed is None or job.name in self._tasks:
+                continue
+            if missed.in_time:
+                delay = self._catch_up_delay_seconds()
+                self._begin(works, job, missed.newest_at, Cause.CATCH_UP, delay_seconds=delay)
+            else:
+                self._note_missed(works, job)
+
+    def _note_missed(self, works: Works, job: JobSettings) -> None:
+        missed = overdue(job, self._ledger.record(job.name), self._clock.now())
+        if missed is not None:
+            log.error("job.missed", job=job.name, planned_at=missed.newest_at, number=missed.number)
+            self._spawn(self._note(works, job, missed.newest_at, missed.verdict), f"miss {job.name}")
+
+    async def _note(self, works: Works, job: JobSettings, planned_at: float, verdict: Verdict) -> None:
+        if verdict.outcome is Outcome.SKIPPED:
+            log.warning("job.skipped", job=job.name, reason=verdict.reason.value, detail=verdict.detail)
+        cluster = cluster_of(job, works.clusters)
+        await self._ledger.note(job, cluster, planned_at=planned_at, verdict=verdict)
+        self._tell_all()
+
+    # --- runs --------------------------------------------------------------------------------------
+
+    def _begin(
+        self, works: Works, job: JobSettings, planned_at: float, cause: Cause, *, delay_seconds: float = 0.0
+    ) -> None:
+        works.users += 1
+        task = asyncio.create_task(
+            self._task(works, job, planned_at, cause, delay_seconds), name=f"job {job.name}"
+        )
+        self._tasks[job.name] = task
+        task.add_done_callback(partial(self._over, job.name))
+
+    def _over(self, name: str, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(name) is task:
+            del self._tasks[name]
+        _log_failure(task)
+
+    async def _task(
+        self, works: Works, job: JobSettings, planned_at: float, cause: Cause, delay_seconds: float
+    ) -> None:
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay_seconds):
+                    await self._stopping.wait()
+            if self._stopping.is_set():
+                return  # nothing is written down: the next start makes up for it
+            await self._whole_run(works, job, planned_at, cause)
+        finally:
+            works.users -= 1
+            await works.close_unused()
+
+    async def _whole_run(self, works: Works, job: JobSettings, planned_at: float, cause: Cause) -> JobRun:
+        cluster = cluster_of(job, works.clusters)
+        run = await self._ledger.begin(job, cluster, planned_at=planned_at, cause=cause)
+        self._tell_all()
+        try:
+            ended = await works.runner.run(job, works.bodies[job.kind], run)
+        finally:
+            self._tell_all()
+        if ended.outcome is Outcome.OK:
+            self._rights.shown(job.name)
+        await self._read(works)
+        return ended
+
+    # --- looking -----------------------------------------------------------------------------------
+
+    async def _look(self) -> None:
+        """Look for requests of people each second, at the clock each minute, at the store now and then."""
+        minute_at = read_at = self._clock.monotonic()
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self._answer_requests()
+            now = self._clock.monotonic()
+            if now - minute_at >= MINUTE_SECONDS:
+                minute_at = now
+                self._scheduler.look()
+                await self._ask_rights()
+            if now - read_at >= READ_AGAIN_SECONDS and self._works is not None:
+                read_at = now
+                await self._read(self._works)
+
+    async def _answer_requests(self) -> None:
+        store = self._job_store
+        if store is None:
+            return
+        try:
+            for request in await store.in_thread(store.requests):
+                await self._answer(store, request)
+        except StateError as error:
+            if str(error) != self._failure:
+                log.error("state.failed", error=str(error))
+            self._failure = str(error)
+        else:
+            self._failure = ""
+
+    async def _answer(self, store: JobStore, request: RunRequest) -> None:
+        job, works, number = self._job(request.job), self._works, request.number
+        running = self._ledger.record(request.job).running
+        if self._clock.now() - request.requested_at > REQUEST_LASTS_SECONDS:
+            refusal = "it was asked for too long ago, when no daemon looked"
+        elif job is None or works is None:
+            refusal = self._no_such(request.job)
+        elif request.job in self._tasks:
+            refusal = f"it is under way{'' if running is None else f', as run {running.id}'}"
+        else:
+            self._begin(works, job, self._clock.now(), Cause.PERSON)
+            while running is None and request.job in self._tasks:
+                await asyncio.sleep(0.01)  # until the ledger has it: a transaction
+                running = self._ledger.record(request.job).running
+            run = None if running is None else running.id
+            refusal = "the daemon is stopping"
+            if run is not None:
+                await store.in_thread(lambda: store.answer(number, run=run))
+                return
+        await store.in_thread(lambda: store.answer(number, refusal=refusal))
+
+    async def _read(self, works: Works) -> None:
+        """Read what the store holds, and tell it."""
+        works.users += 1
+        try:
+            await self._published.read(works.shelf, works.clusters)
+        finally:
+            works.users -= 1
+            await works.close_unused()
+        self._tell_all()
+
+    async def _ask_rights(self) -> None:
+        if await self._rights.look():
+            self._tell_all()
+
+    # --- telling -----------------------------------------------------------------------------------
+
+    def _tell_all(self) -> None:
+        """Put on the Board what is known of jobs and of backups, by cluster."""
+        names = () if self._works is None else self._works.clusters
+        clusters = set(names)
+        for cluster in self._told - clusters:
+            self._published.withdraw(cluster)
+            self._board.withdraw(job_producer(cluster))
+        for cluster in clusters:
+            jobs = [job for job in self._jobs() if cluster_of(job, names) == cluster]
+            records = {job.name: self._ledger.record(job.name) for job in jobs}
+            now = self._clock.now()
+            facts = [
+                job_facts(
+                    job, cluster, records[job.name], now, lacks_rights=self._rights.are_missing(job.name)
+                )
+                for job in jobs
+            ]
+            self._board.post(job_producer(cluster), tuple(job_readings(facts)))
+            self._published.tell(cluster, tuple(covered(jobs, records)))
+        self._told = clusters
+
+    # --- inside ------------------------------------------------------------------------------------
+
+    def _jobs(self) -> tuple[JobSettings, ...]:
+        return () if self._works is None else self._works.settings.jobs
+
+    def _job(self, name: str) -> JobSettings | None:
+        return next((job for job in self._jobs() if job.name == name), None)
+
+    def _no_such(self, name: str) -> str:
+        names = ", ".join(job.name for job in self._jobs()) or "none"
+        return f"there is no job of this name in the configuration; there are: {names}"
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._others.add(task)
+        task.add_done_callback(self._others.discard)
+        task.add_done_callback(_log_failure)
+
+
+def _concerning(settings: Settings) -> tuple[object, ...]:
+    """Return what jobs are made of. How a peer is reached is asked for with each run."""
+    return settings.backup, settings.jobs, tuple(cluster.name for cluster in settings.clusters)
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (failure := task.exception()) is not None:
+        log.error("jobs.broken", task=task.get_name(), exc_info=failure)
