@@ -29,10 +29,17 @@ class Maker:
         self._target = target
         self._clock = clock
 
-    async def make(self, mark: Mark) -> Places:
-        """Create what is missing and return where the shards are. Raises SourceError, JobError."""
+    async def create(self, mark: Mark) -> tuple[int, ...]:
+        """Create the collection where it is not there yet; return the ids of the servers that have it.
+
+        Raises SourceError, JobError.
+        """
         if self._plan.resumes is None:
             await self._create(mark)
+        return (await self._target.places()).nodes
+
+    async def fill_in(self) -> Places:
+        """Make the shard keys and return where the shards are. Raises SourceError, JobError."""
         await self._keys()
         return await self._ready()
 

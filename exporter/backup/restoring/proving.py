@@ -23,6 +23,9 @@ from exporter.qdrant import keeping
 
 log = get_logger()
 
+# Between two looks where nothing changes: a large replica takes minutes to be copied.
+LONGEST_PAUSE_SECONDS = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class Proven:
@@ -54,6 +57,7 @@ class Prover:
     async def _settled(self) -> Places:
         """Return the places once all is right, seen twice in a row."""
         right, before, changed_at = 0, None, self._clock.monotonic()
+        pause = self._target.limits.look
         while True:
             places = await self._target.places()
             problems = settling.problems(places, self._plan.uploads)
@@ -61,14 +65,15 @@ class Prover:
             if right == settling.LOOKS:
                 return places
             if places != before:
-                before, changed_at = places, self._clock.monotonic()
+                before, changed_at, pause = places, self._clock.monotonic(), self._target.limits.look
             moves = settling.is_moving(places)
             limit = self._target.moving_seconds(self._plan.uploads) if moves else self._target.limits.still
             if problems and self._clock.monotonic() - changed_at > limit:
                 if places.silent:
                     raise JobError("; ".join(problems))
                 raise NotProven("; ".join(problems))
-            await asyncio.sleep(self._target.limits.look)
+            await asyncio.sleep(pause if problems else self._target.limits.look)
+            pause = min(1.5 * pause, LONGEST_PAUSE_SECONDS)
 
     async def _index(self) -> None:
         """Make the payload indexes known; the segments came with theirs, so there is little to build."""
@@ -118,13 +123,6 @@ class Finisher:
             await self._show(alias)
         return schema.config_differences(config, found.config)
 
-    async def take_mark_away(self) -> None:
-        """Leave the metadata as it was. Where that fails the target is good all the same."""
-        try:
-            await self._target.do_surely(keeping.patch_collection(self._target.name, schema.without_mark()))
-        except SourceError as error:
-            log.warning("restore.mark_left", collection=self._target.name, error=str(error))
-
     async def _show(self, alias: str) -> None:
         """Let an alias show the target, in one step for its readers, and read it back."""
         name = self._target.name
@@ -133,3 +131,11 @@ class Finisher:
         behind = keeping.read_aliases(await self._target.ask(keeping.aliases())).get(alias)
         if behind != name:
             raise JobError(f"the alias {printable(alias)} was set and shows {printable(behind or 'nothing')}")
+
+
+async def take_mark_away(target: Target) -> None:
+    """Leave the metadata as it was. Where that fails the target is good all the same."""
+    try:
+        await target.do_surely(keeping.patch_collection(target.name, schema.without_mark()))
+    except SourceError as error:
+        log.warning("restore.mark_left", collection=target.name, error=str(error))

@@ -36,6 +36,18 @@ def resumed(records: Iterable[RestoreRecord], seen: TargetSeen, set_id: str) -> 
     return max(made_here, key=lambda record: record.id, default=None)
 
 
+def finished(records: Iterable[RestoreRecord], seen: TargetSeen, set_id: str) -> RestoreRecord | None:
+    """Return the newest restore of this set that was proven on these servers under the target's name."""
+    done = [
+        record
+        for record in records
+        if (record.set_id, record.target, record.state) == (set_id, seen.name, RestoreState.DONE)
+        and seen.exists
+        and set(record.peers) == seen.holders
+    ]
+    return max(done, key=lambda record: record.id, default=None)
+
+
 def refusals(
     stored: StoredSet, seen: TargetSeen, options: RestoreOptions, record: RestoreRecord | None
 ) -> tuple[str, ...]:

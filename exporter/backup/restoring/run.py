@@ -14,9 +14,9 @@ from exporter.backup import layout
 from exporter.backup.progress import Progress, Silent, step
 from exporter.backup.restoring.making import Maker
 from exporter.backup.restoring.plan import archives_of, default_target, plan
-from exporter.backup.restoring.proving import Finisher, Prover
-from exporter.backup.restoring.refusals import resumed
-from exporter.backup.restoring.schema import Mark
+from exporter.backup.restoring.proving import Finisher, Prover, take_mark_away
+from exporter.backup.restoring.refusals import finished, resumed
+from exporter.backup.restoring.schema import Mark, keeps_metadata
 from exporter.backup.restoring.sending import Sender, holder_of
 from exporter.backup.restoring.settling import NotProven, is_right
 from exporter.backup.restoring.target import Places, RestoreLimits, Target
@@ -65,18 +65,21 @@ class Restorer:
 
         What was begun is left as it is: the same call goes on with it.
         """
-        run = await self._begin(stored, options)
+        run = await self._begin(stored, options, finishing=True)
         if run.plan.resumes is None and options.check_hashes:
             await run.sender.check_hashes(archives_of(run.plan.uploads))
         return await run.go()
 
-    async def _begin(self, stored: StoredSet, options: RestoreOptions) -> _Run:
+    async def _begin(self, stored: StoredSet, options: RestoreOptions, *, finishing: bool = False) -> _Run:
         manifest = stored.manifest
         name = options.target or default_target(manifest.collection, manifest.id)
         target = Target(name, peers=self._peers, clock=self._clock, limits=self._limits)
         seen = await target.look()
-        record = resumed(await self._shelf.restores(), seen, manifest.id)
-        planned = plan(stored, seen, options, record)
+        records = await self._shelf.restores()
+        record = resumed(records, seen, manifest.id)
+        if finishing and record is not None and record.state is RestoreState.DONE and not record.scratch:
+            await take_mark_away(target)  # it was killed before its last request
+        planned = plan(stored, seen, options, record or finished(records, seen, manifest.id))
         sender = Sender(manifest, store=self._shelf.store, progress=self._progress)
         await sender.check_sizes(archives_of(planned.uploads))
         return _Run(
@@ -135,12 +138,11 @@ class _Run:
         return restored
 
     async def _make(self) -> Places:
-        """Make the target and write down on which servers it is."""
+        """Make the target, and write down on which servers it is as soon as it is there."""
         record = self._record
-        mark = Mark(record.id, record.set_id, scratch=record.scratch)
-        places = await Maker(self.plan, self._seen, self._target, self._clock).make(mark)
-        await self._keep(peers=places.nodes)
-        return places
+        maker = Maker(self.plan, self._seen, self._target, self._clock)
+        await self._keep(peers=await maker.create(Mark(record.id, record.set_id, scratch=record.scratch)))
+        return await maker.fill_in()
 
     async def _send_all(self, places: Places) -> None:
         """Upload what is not there yet, and write down each shard that was taken."""
@@ -168,8 +170,8 @@ class _Run:
         finisher = Finisher(self.plan, self._target, self._options)
         differences = await finisher.finish()
         await self._keep(state=RestoreState.DONE)
-        if not self._record.scratch:
-            await finisher.take_mark_away()
+        if not self._record.scratch and keeps_metadata(self._seen.oldest):
+            await take_mark_away(self._target)
         return Restored(
             record=self._record,
             replicas=proven.replicas,
