@@ -77,7 +77,7 @@ class Routes:
             case ("GET", "snapshots"):
                 return [stored.described() for stored in peer.snapshots.get("", {}).values()]
             case ("DELETE", "snapshots", name):
-                del peer.snapshots[""][peer.stored("", name).name]
+                peer.remove("", name)
                 return True
         return NO_ROUTE
 
@@ -106,7 +106,7 @@ class Routes:
                 ]
             case ("DELETE", "snapshots", snapshot):
                 folder = self._world.named(name).name
-                del peer.snapshots[folder][peer.stored(folder, snapshot).name]
+                peer.remove(folder, snapshot)
                 return True
             case ("PUT", "index"):
                 return self._index(name, seen.body)
@@ -134,16 +134,17 @@ class Routes:
         key = body.get("shard_key")
         match (seen.method, *rest):
             case ("PUT", "points"):
-                self._world.upsert(
-                    name, {p["id"]: [p["vector"], p.get("payload") or {}] for p in body["points"]}, key
-                )
+                points = body["points"]
+                new = {one["id"]: [_floats(one["vector"]), one.get("payload") or {}] for one in points}
+                self._world.upsert(name, new, key)
                 return DONE
             case ("POST", "points", "delete"):
                 self._world.delete_points(name, body["points"], key)
                 return DONE
             case ("POST", "points"):
                 held = self._world.read(name, peer.id, key)
-                return [_record(id_, held[id_], body) for id_ in body["ids"] if id_ in held]
+                wanted = {"with_payload": False, **body}
+                return [_record(id_, held[id_], wanted) for id_ in body["ids"] if id_ in held]
             case ("POST", "points", "count"):
                 return {"count": self._world.counted(name, peer.id, key)}
             case ("POST", "points", "scroll"):
@@ -161,14 +162,13 @@ class Routes:
             given = {field: value for field, value in (body.get(part) or {}).items() if value is not None}
             if given:
                 config[into] = {**(config.get(into) or {}), **given}
+        for field, value in (body.get("metadata") or {}).items():
+            if value is None:  # of metadata a null takes away, seen on 1.18.3
+                (config.get("metadata") or {}).pop(field, None)
         return True
 
     def _index(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        found, schema = self._world.named(name), body["field_schema"]
-        made: dict[str, Any] = {"data_type": schema if isinstance(schema, str) else schema["type"]}
-        if not isinstance(schema, str):
-            made["params"] = schema
-        found.payload_schema[body["field_name"]] = {**made, "points": 0}
+        self._world.named(name).add_index(body["field_name"], body["field_schema"])
         return DONE
 
     def _operate(self, name: str, body: Mapping[str, Any]) -> bool:
@@ -243,6 +243,13 @@ def _best(held: Points, body: Mapping[str, Any]) -> list[dict[str, Any]]:
         {"version": 1, "score": score, **_record(id_, held[id_], {"with_payload": False, **body})}
         for score, id_ in best
     ]
+
+
+def _floats(vector: Any) -> Any:
+    """Return a vector, named, sparse or of many rows too, as the server keeps it."""
+    if isinstance(vector, dict):
+        return {name: value if name == "indices" else _floats(value) for name, value in vector.items()}
+    return [_floats(value) if isinstance(value, list) else float(value) for value in vector]
 
 
 def _vector(vector: Any, using: str | None) -> list[float]:
