@@ -31,9 +31,11 @@ from exporter.config.store_url import Bucket
 KEY = "AKIAIOSFODNN7EXAMPLE"
 SECRET = "very/secret+key"  # of a server that takes any
 
-# As the real ones, with less time.
-SMALL = Patience(timedelta(seconds=5), timedelta(seconds=1), timedelta(seconds=5), retries=2)
-ONCE = Patience(timedelta(seconds=5), timedelta(seconds=1), timedelta(0), retries=0)
+# As the real ones, with fewer tries.
+SMALL = Patience(timedelta(seconds=20), timedelta(seconds=20), timedelta(seconds=5), retries=2)
+IMPATIENT = Patience(timedelta(seconds=0.3), timedelta(seconds=0.3), timedelta(seconds=5), retries=1)
+LARGE = Patience(timedelta(seconds=60), timedelta(seconds=60), timedelta(seconds=5), retries=2)
+ONCE = Patience(timedelta(seconds=20), timedelta(seconds=20), timedelta(0), retries=0)
 
 
 @dataclass
@@ -67,15 +69,20 @@ class S3Server:
         return name
 
     def store(
-        self, *, prefix: str = "some/prefix", exclusive: bool = True, bucket: str | None = None
+        self,
+        *,
+        prefix: str = "some/prefix",
+        exclusive: bool = True,
+        bucket: str | None = None,
+        small: Patience = SMALL,
     ) -> ObjectStore:
         """Make a store in a bucket, a new one where none is named."""
         place = Bucket(bucket or self.new_bucket(), prefix)
         settings = self.settings()
         roads = Roads(
-            small=client_of(place, settings, SMALL),
+            small=client_of(place, settings, small),
             once=client_of(place, settings, ONCE),
-            large=client_of(place, settings, SMALL),
+            large=client_of(place, settings, LARGE),
         )
         name = f"s3://{place.name}/{place.prefix}"
         return ObjectStore(name, roads, bandwidth=Bandwidth(None, clock=SystemClock()), exclusive=exclusive)

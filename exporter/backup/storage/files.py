@@ -64,7 +64,7 @@ def folder_of(root: Path, parts: Sequence[str], *, make: bool = False) -> Iterat
     Raises StoreMissing where the root is not there.
     """
     if make:
-        with suppress(FileExistsError):
+        with suppress(FileExistsError, FileNotFoundError):
             root.mkdir(DIRECTORY_MODE)
     try:
         folder = os.open(root, _FOLDER)  # the root itself may be a link: a person wrote it

@@ -23,7 +23,7 @@ from exporter.backup.storage.bandwidth import Bandwidth
 from exporter.backup.storage.contract import Stored, Writing
 from exporter.backup.storage.object_writing import ObjectWriting
 from exporter.backup.storage.paths import checked_stretch, parts_of, parts_of_prefix
-from exporter.backup.storage.refusals import is_conflict, said
+from exporter.backup.storage.refusals import is_conflict, is_open, said
 from exporter.config.backup import S3Settings
 from exporter.config.store_url import Bucket
 from exporter.errors import StoreError, StoreMissing, StoreShort
@@ -38,8 +38,8 @@ CHUNK_BYTES = 8 << 20  # a request each, with a deadline and tries of its own
 CHUNKS_AT_ONCE = 3
 LIST_CHUNK = 1000  # what S3 gives in one answer
 # A put-if-absent whose answer was lost is looked after so often.
-TRIES = 4
-FIRST_PAUSE_SECONDS = 0.5
+TRIES = 5
+FIRST_PAUSE_SECONDS = 0.2
 
 _MOST_RETRIES = 6  # with pauses of 0.2 to 6.4 s
 _BACKOFF: BackoffConfig = {
@@ -240,11 +240,8 @@ class ObjectStore:
                 if not is_conflict(error):  # of two that came at once, S3 may refuse both
                     return is_unclear and await self.get(path) == data
             except (BaseError, OSError) as error:
-                refusal = said(error, self.name, path)
-                if (
-                    type(refusal) is not StoreError or tried == TRIES
-                ):  # denied, missing, full: as clear as can be
-                    raise refusal from error
+                if not is_open(error) or tried == TRIES:
+                    raise said(error, self.name, path) from None
                 is_unclear = True
             else:
                 return True

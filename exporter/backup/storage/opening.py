@@ -53,9 +53,8 @@ async def check_store(store: Store, single_writer: bool, clock: Clock) -> None:
         content = await store.get(path)
     finally:
         await store.delete(path)
-    if single_writer:
-        return
-    if not is_first_taken or is_second_taken or content != b"first":
+    keeps_its_word = is_first_taken and not is_second_taken and content == b"first"
+    if not keeps_its_word and not single_writer:
         raise StoreError(
             f"{store.name}: ignores put-if-absent, so two writers cannot be kept apart;"
             " where only one daemon ever writes there, set single_writer: true"

@@ -31,6 +31,12 @@ _TRANSPORT_WORDS = {
 }
 
 
+def is_open(error: Exception) -> bool:
+    """Whether it may have been done all the same, or may yet succeed: no answer, or a server in trouble."""
+    status, _ = _status_and_code(error)
+    return status is None or status in (408, 429) or (status >= 500 and status not in (501, 507))
+
+
 def is_conflict(error: Exception) -> bool:
     """Two writers came at once, and this one was turned away without the other being there for certain."""
     status, _ = _status_and_code(error)

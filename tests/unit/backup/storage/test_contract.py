@@ -212,6 +212,7 @@ async def test_names_with_any_harmless_character_keep_it(store: Store, path: str
     assert await store.get(path) == b"1"
 
 
+@pytest.mark.parametrize("store", REAL, indirect=True)
 @pytest.mark.parametrize(
     "path",
     ["", "/", "/etc/passwd", "a//b", "a/", "..", "../x", "a/../../x", "a/./b", "a\0b", "a\nb", "n" * 256],
