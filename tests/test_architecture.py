@@ -40,7 +40,7 @@ DOORS = {
     "httptools": ("web",),
     "isal": ("exposition",),
     "msgspec": ("qdrant", "observe", "embedded", "alerting", "state", "backup", "jobs"),
-    "obstore": ("backup.storage.objects",),
+    "obstore": ("backup.storage",),
     "prometheus_client": ("exposition",),
     "pydantic": ("config", "web.web_file"),
     "pydantic_core": ("config",),

@@ -20,7 +20,7 @@ _DAY = 86_400.0
 
 
 class S3Settings(Section):
-    """How the bucket is reached. What is left out comes from AWS's own variables and files."""
+    """How the bucket is reached. What is left out comes from AWS's own variables, or the machine's role."""
 
     endpoint: ExternalUrl | None = None  # None: AWS
     region: Text | None = None
