@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import BodyPartReader, web
 
 from exporter.embedded.answers import accepted
-from exporter.embedded.refusals import RefusalError
+from exporter.embedded.refusals import RefusalError, no_snapshot
 from exporter.embedded.requests import collection_name
 from exporter.embedded.snapshots import Snapshots, Upload
 from exporter.embedded.snapshots_download import send_file
@@ -55,11 +55,13 @@ class SnapshotRoutes:
 
     async def download(self, request: web.Request) -> web.StreamResponse:
         """Send a snapshot's file, or a range of it."""
+        name = request.match_info["snapshot_name"]
         try:
-            path = self._snapshots.find(collection_name(request), request.match_info["snapshot_name"])
+            return await send_file(request, self._snapshots.find(collection_name(request), name))
         except RefusalError as refusal:
             raise RefusalError(refusal.status, refusal.text, plain=True) from None
-        return await send_file(request, path)
+        except FileNotFoundError:  # deleted a moment ago
+            raise RefusalError(404, no_snapshot(name).text, plain=True) from None
 
     async def upload(self, request: web.Request) -> Any:
         """Load a collection's snapshot, into what is there or into a new collection."""

@@ -188,7 +188,7 @@ class Shard:
         except EngineLostError as error:
             self.error = str(error)
         finally:  # whatever ended this, nobody may wait for an answer that cannot come
-            self._lost = RefusalError(500, f"Service internal error: {self.error or 'the server stops'}")
+            self._lost = RefusalError(500, f"Service internal error: {self.error or 'the shard is closed'}")
             self._refuse_waiting(self._lost)
 
     async def _next_operation(self) -> Operation | None:

@@ -14,7 +14,7 @@ import shutil
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -82,7 +82,11 @@ class Snapshots:
     def listed(self, name: str) -> list[dict[str, Any]]:
         """Return all snapshots of a collection. Raises RefusalError (404)."""
         folder = self._folder_of(self._catalog.resolve(name).name)
-        return [_described(path) for path in sorted(folder.glob(f"*{SUFFIX}"))]
+        found = []
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
+            with suppress(FileNotFoundError):  # deleted a moment ago
+                found.append(_described(path))
+        return found
 
     def find(self, name: str, snapshot: str) -> Path:
         """Return the file of a snapshot. Raises RefusalError (404)."""
@@ -132,7 +136,7 @@ class Snapshots:
         """
         async with self._taking(upload, checksum) as place:
             check_name(name)
-            path = self._folder_of(name) / (PurePosixPath(upload.name).name or str(uuid.uuid4()))
+            path = self._folder_of(name) / _file_name(upload.name)
             await asyncio.to_thread(_publish, upload.path, path, None)
             with self._counted(self.recovering, name):
                 unpacked = await asyncio.to_thread(unpack_collection, path, place)
@@ -198,6 +202,12 @@ class Snapshots:
             yield
         finally:
             running[name] -= 1
+
+
+def _file_name(given: str) -> str:
+    """Return the last part of what a client calls its file, or a name of ours where that names none."""
+    last = PurePosixPath(given.replace("\0", "")).name
+    return str(uuid.uuid4()) if last in ("", "..") else last
 
 
 def _json(document: Any) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from email.utils import formatdate
-from os import stat_result
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote
 
 from aiohttp import web
@@ -21,10 +22,18 @@ async def send_file(request: web.Request, path: Path) -> web.StreamResponse:
     """Answer with a file: 200, 206 for a range, 412 where If-Match names another, 416 for no such range.
 
     Like Qdrant this heeds no If-Range: only the ETag of a 206 tells whether it is still the same file.
-    Raises OSError.
+    Raises OSError where it cannot be opened.
     """
-    seen = await asyncio.to_thread(path.stat)
-    headers = _headers(path.name, seen)
+    file = await asyncio.to_thread(path.open, "rb")
+    try:
+        return await _send(request, file, path.name)
+    finally:
+        file.close()
+
+
+async def _send(request: web.Request, file: BinaryIO, name: str) -> web.StreamResponse:
+    seen = os.fstat(file.fileno())
+    headers = _headers(name, seen)
     if request.headers.get("If-Match", "*") not in ("*", headers["ETag"]):
         return web.Response(status=412, headers=headers)
     first, length, status = 0, seen.st_size, 200
@@ -41,23 +50,15 @@ async def send_file(request: web.Request, path: Path) -> web.StreamResponse:
     else:
         response.content_length = length
     await response.prepare(request)
-    await _copy(path, first, length, response)
+    file.seek(first)
+    while length and (piece := await asyncio.to_thread(file.read, min(length, PIECE_BYTES))):
+        length -= len(piece)
+        await response.write(piece)
     await response.write_eof()
     return response
 
 
-async def _copy(path: Path, first: int, length: int, response: web.StreamResponse) -> None:
-    file = await asyncio.to_thread(path.open, "rb")
-    try:
-        await asyncio.to_thread(file.seek, first)
-        while length and (piece := await asyncio.to_thread(file.read, min(length, PIECE_BYTES))):
-            length -= len(piece)
-            await response.write(piece)
-    finally:
-        file.close()
-
-
-def _headers(name: str, seen: stat_result) -> dict[str, str]:
+def _headers(name: str, seen: os.stat_result) -> dict[str, str]:
     seconds, nanoseconds = divmod(seen.st_mtime_ns, NANOSECONDS)
     plain = name.isascii() and name.isprintable() and '"' not in name
     file_name = f'filename="{name}"' if plain else f"filename*=UTF-8''{quote(name, safe='')}"

@@ -124,14 +124,14 @@ async def test_no_snapshots_are_told_where_the_server_lists_none(qdrant: Qdrant)
     assert [len(held) for held in whole] == list(look.of("peer_snapshots").values())
 
 
-async def test_a_snapshot_is_told_with_its_size(real: Qdrant) -> None:
-    """On the peer that made it. The embedded server makes none."""
-    name = await real.create()
-    await real.write(name, 100)
-    before = await look_at(real)
+async def test_a_snapshot_is_told_with_its_size(qdrant: Qdrant) -> None:
+    """On the peer that made it."""
+    name = await qdrant.create()
+    await qdrant.write(name, 100)
+    before = await look_at(qdrant)
 
-    made = await real.result("POST", f"{path_of(name)}/snapshots?wait=true")
-    after = await look_at(real)
+    made = await qdrant.result("POST", f"{path_of(name)}/snapshots?wait=true")
+    after = await look_at(qdrant)
 
     grown = [sum(after.of(one).values()) - sum(before.of(one).values()) for one in SNAPSHOT_METRICS]
     assert [1, made["size"]] == grown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,11 +13,13 @@ from typing import Any
 
 import aiohttp
 
+from exporter.clock import Clock
 from exporter.embedded.server import EmbeddedServer
 from exporter.embedded.shard import Pacing
 
 DIMENSION = 16
 PATIENCE_SECONDS = 40.0
+BOUNDARY = "a-line-between-parts"
 SMALL_CONFIG = {
     "vectors": {"size": DIMENSION, "distance": "Cosine"},
     "optimizers_config": {"indexing_threshold": 1, "vacuum_min_vector_number": 100},
@@ -44,6 +47,21 @@ class Served:
         assert status == 200, answer
         return answer["result"]
 
+    async def upload(self, path: str, file: bytes, *, name: str = "made.snapshot") -> tuple[int, Any]:
+        """Send a form with a snapshot in it, its name as it is; return status and JSON."""
+        head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="snapshot"; filename="{name}"\r\n\r\n'
+        form = head.encode() + file + f"\r\n--{BOUNDARY}--\r\n".encode()
+        headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+        async with self.session.post(self.server.url + path, data=form, headers=headers) as response:
+            return response.status, await response.json()
+
+    async def snapshot(self, name: str = "docs") -> tuple[str, bytes]:
+        """Make a snapshot; return its name and the file."""
+        described = await self.result("POST", f"/collections/{name}/snapshots", {})
+        path = f"/collections/{name}/snapshots/{described['name']}"
+        async with self.session.get(self.server.url + path) as response:
+            return described["name"], await response.read()
+
     async def write(self, first: int, last: int, *, wait: bool = True) -> Any:
         """Write points first to last - 1 into `docs`."""
         points = [
@@ -52,6 +70,12 @@ class Served:
         ]
         path = f"/collections/docs/points?wait={'true' if wait else 'false'}"
         return await self.result("PUT", path, {"points": points})
+
+    def worker(self) -> int:
+        """The process of the only collection."""
+        children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text(encoding="ascii")
+        (worker,) = children.split()
+        return int(worker)
 
     async def local_shard(self) -> dict[str, Any]:
         """The shard of `docs` as telemetry 4 shows it."""
@@ -74,11 +98,15 @@ def is_green(local: dict[str, Any]) -> bool:
 
 @asynccontextmanager
 async def serving(
-    *, data: Path | None = None, pacing: Pacing | None = None, api_key: str | None = None
+    *,
+    data: Path | None = None,
+    pacing: Pacing | None = None,
+    api_key: str | None = None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[Served]:
     """Run a server for a while."""
     fast = pacing or Pacing(quiet_seconds=0.05, patience_seconds=1.0)
-    server = EmbeddedServer(data=data, pacing=fast, api_key=api_key)
+    server = EmbeddedServer(data=data, pacing=fast, api_key=api_key, clock=clock)
     await server.start()
     try:
         async with aiohttp.ClientSession() as session:
