@@ -10,7 +10,9 @@ import io
 import json
 import random
 import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 PointId = int | str
@@ -55,7 +57,7 @@ def collection_archive(
     folders: list[ShardFolder],
     *,
     config: dict[str, Any],
-    keys: list[dict[str, Any]] | None,
+    keys: list[dict[str, Any]],
     payload_schema: dict[str, Any],
     padding_bytes: int = 0,
 ) -> bytes:
@@ -65,8 +67,7 @@ def collection_archive(
         tar += _shard_members(folder, padding_bytes)
     tar += _file("version.info", b"0.4.2")
     tar += _file("config.json", _json(config))
-    if keys is not None:
-        tar += _file("shard_key_mapping.json", _json(keys))
+    tar += _file("shard_key_mapping.json", _json(keys))
     tar += _file("payload_index.json", _json({"schema": payload_schema}))
     return bytes(tar) + bytes(2 * BLOCK)
 
@@ -90,7 +91,7 @@ def open_collection_archive(data: bytes) -> Opened:
         raise BrokenArchiveError("Service internal error: no config.json", malformed=True)
     opened = Opened(
         config=json.loads(members["config.json"]),
-        keys=json.loads(members.get("shard_key_mapping.json", b"[]")),
+        keys=json.loads(members["shard_key_mapping.json"]),
         payload_schema=json.loads(members["payload_index.json"])["schema"],
     )
     for name in members:
@@ -109,7 +110,9 @@ def _shard_members(folder: ShardFolder, padding_bytes: int) -> bytes:
         inner = _file(POINTS_FILE, _json([[id_, *point] for id_, point in folder.points.items()]))
         inner += _file(PADDING_FILE, padding(number, padding_bytes))
         made += _file(f"{number}/segments/{SEGMENT.format(shard=number)}", inner + bytes(2 * BLOCK))
-        made += _sparse(f"{number}/wal/open-1")
+        made += _file(f"{number}/newest_clocks.json", b"[]", tarfile.REGTYPE)
+        made += _sparse(f"{number}/wal/open-1") + _sparse(f"{number}/wal/open-2")
+        made += _file(f"{number}/wal/first-index", b'{"ack_index":0}', tarfile.REGTYPE)
     made += _file(f"{number}/replica_state.json", _json(folder.replica_state))
     return made + _file(f"{number}/shard_config.json", _json({"type": "ReplicaSet"}))
 
@@ -119,11 +122,12 @@ def padding(seed: int, size: int) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
-def _file(name: str, content: bytes) -> bytes:
+def _file(name: str, content: bytes, kind: bytes = tarfile.AREGTYPE) -> bytes:
+    """Return an ordinary member; most of the server's have the type of old, a zero."""
     info = tarfile.TarInfo(name)
     info.size = len(content)
     info.mode = 0o644
-    return info.tobuf(tarfile.GNU_FORMAT) + content + bytes(-len(content) % BLOCK)
+    return _header(info, kind) + content + bytes(-len(content) % BLOCK)
 
 
 def _sparse(name: str) -> bytes:
@@ -131,17 +135,19 @@ def _sparse(name: str) -> bytes:
     info = tarfile.TarInfo(name)
     info.size = LOG_STORED
     info.mode = 0o644
+    places = b"".join(b"%011o\0" % value for value in (0, LOG_STORED, LOG_SIZE, 0))
+    return _header(info, b"S", {386: places, 483: b"%011o\0" % LOG_SIZE}) + b"\x01" * LOG_STORED
+
+
+def _header(info: tarfile.TarInfo, kind: bytes, fields: Mapping[int, bytes] = MappingProxyType({})) -> bytes:
+    """Return a header of this type, with fields at their places and the sum made anew."""
     header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
-    header[156:157] = b"S"
-    places = [(0, LOG_STORED), (LOG_SIZE, 0)]
-    for number, place in enumerate(places):
-        for half, value in enumerate(place):
-            start = 386 + 24 * number + 12 * half
-            header[start : start + 12] = b"%011o\0" % value
-    header[483:495] = b"%011o\0" % LOG_SIZE
+    header[156:157] = kind
+    for start, value in fields.items():
+        header[start : start + len(value)] = value
     header[148:156] = b" " * 8
     header[148:156] = b"%06o\0 " % sum(header)
-    return bytes(header) + b"\x01" * LOG_STORED
+    return bytes(header)
 
 
 def _members(data: bytes) -> dict[str, bytes]:

@@ -104,8 +104,10 @@ class SnapshotCluster:
     # what happens to it
 
     async def kill(self, peer: int) -> None:
-        """Close a peer's socket. Its replicas stay Active until a write hits them."""
+        """Close a peer's socket and end its snapshots. Its replicas stay Active until a write hits them."""
         self.world.alive.discard(self.ids[peer])
+        for taking in tuple(self.peers[peer].taking):
+            taking.cancel()
         await self.peers[peer].stop()
 
     async def revive(self, peer: int) -> None:
@@ -157,7 +159,9 @@ class SnapshotCluster:
 
     def archive(self, name: str, peer: int) -> bytes:
         """Return the archive that a snapshot on this peer would be now."""
-        found = self.world.named(name)
+        return self._archive(self.world.named(name), peer)
+
+    def _archive(self, found: Collection, peer: int) -> bytes:
         return collection_archive(
             found.folders(self.ids[peer]),
             config={**found.config, "uuid": found.uuid if self.world.clustered else None},
@@ -189,6 +193,8 @@ class SnapshotCluster:
             if own is not None and not own.loaded:
                 raise RefusedError(500, "Service internal error: Shard is not loaded")
         taking = self._later(self._snapshot(peer, found))
+        peer.taking.add(taking)
+        taking.add_done_callback(peer.taking.discard)
         answer = self._next_answer()
         if not wait:
             return None
@@ -218,9 +224,8 @@ class SnapshotCluster:
             raise RefusedError(500, f"Service internal error: {text}: {shard}")
         if target not in self.world.collections:
             made = self.world.create(target, {**opened.config["params"]}, with_metadata=True)
-            made.payload_schema = {
-                field: {**one, "points": 0} for field, one in opened.payload_schema.items()
-            }
+            for field, schema in opened.payload_schema.items():
+                made.add_index(field, schema)
         for shard, points in opened.shards.items():
             if points is not None and shard in self.world.collections[target].shards:
                 self._replace(peer, target, shard, points, query)
@@ -297,7 +302,7 @@ class SnapshotCluster:
         try:
             if self.knobs.snapshot_seconds:
                 await asyncio.sleep(self.knobs.snapshot_seconds)
-            data = self.archive(found.name, peer.number)
+            data = self._archive(found, peer.number)
         finally:
             peer.running[found.name] -= 1
         peer.taken[found.name] += 1
@@ -335,5 +340,6 @@ def _check(data: bytes, query: Mapping[str, str]) -> None:
         raise RefusedError(400, f"Checksum mismatch: expected {is_}, actual {wanted}")
 
 
-def _stored_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in schema.items() if name != "points"}
+def _stored_schema(schema: Mapping[str, Any]) -> Any:
+    """Return a field's index as an archive keeps it: its type, or its options."""
+    return schema.get("params", schema["data_type"])

@@ -66,6 +66,7 @@ class Peer:
     running: Counter[str] = field(default_factory=Counter)
     taken: Counter[str] = field(default_factory=Counter)
     thawed: asyncio.Event = field(default_factory=asyncio.Event)
+    taking: set[asyncio.Task[Any]] = field(default_factory=set)  # snapshots that a kill ends
     _runner: web.AppRunner | None = None
 
     @property
@@ -105,6 +106,11 @@ class Peer:
         etag = f'"{len(data):x}:{digest[:12]}"'
         made = StoredSnapshot(name, data, created, digest if checksum else None, etag)
         self.snapshots.setdefault(collection, {})[name] = made
+
+    def remove(self, collection: str, name: str) -> None:
+        """Delete a snapshot; refuses with 404."""
+        stored = self.stored(collection, name)
+        del self.snapshots[collection][stored.name]
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         seen = await self._seen(request)
@@ -160,9 +166,8 @@ class Peer:
             case ("healthz" | "livez" | "readyz" as check,):
                 return web.Response(text=f"{check} check passed")
             case ("collections", name, "snapshots", snapshot) if seen.method == "GET":
-                return await self._download(
-                    request, self.stored(self._folder(name), snapshot, in_plain_text=True)
-                )
+                stored = self.stored(self._folder(name), snapshot, in_plain_text=True)
+                return await self._download(request, stored)
             case ("snapshots", snapshot) if seen.method == "GET":
                 return await self._download(request, self.stored("", snapshot, in_plain_text=True))
             case ("collections", name, "snapshots", "upload") if seen.method == "POST":
@@ -173,7 +178,10 @@ class Peer:
         return await self.cluster.routes.answer(self, seen, parts, request.query)
 
     def _folder(self, name: str) -> str:
-        return self.cluster.world.named(name).name
+        try:
+            return self.cluster.world.named(name).name
+        except RefusedError as refused:
+            raise RefusedError(refused.status, f"{PLAIN}{refused.text}") from refused
 
     def stored(self, collection: str, name: str, *, in_plain_text: bool = False) -> StoredSnapshot:
         """Return a snapshot; refuses with 404."""
@@ -238,6 +246,8 @@ PLAIN = "\0"
 
 async def _uploaded(request: web.Request) -> tuple[bytes, str, dict[str, str]]:
     """Return the part "snapshot" of a form, its file name, and the query."""
+    if request.content_type != "multipart/form-data":
+        raise RefusedError(415, f"{PLAIN}ContentTypeIncompatible")
     data, name = None, ""
     async for part in await request.multipart():
         if part.name == "snapshot":  # type: ignore[union-attr]

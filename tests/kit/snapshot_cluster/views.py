@@ -31,7 +31,7 @@ def description(found: Collection, world: World, peer: int, version: Version) ->
         "points_count": world.counted(found.name, peer),
         "segments_count": 2 * len(found.shards),
         "config": found.config,
-        "payload_schema": found.payload_schema,
+        "payload_schema": found.indexes(),
     }
     if version >= (1, 17):
         said["update_queue"] = {"length": 0}

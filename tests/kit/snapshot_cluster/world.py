@@ -97,6 +97,24 @@ class Collection:
                 found.setdefault(shard.key, []).append(shard.id)
         return found
 
+    def add_index(self, field: str, schema: str | Mapping[str, Any]) -> None:
+        """Index a payload field: by its type, or by an object with options."""
+        made: dict[str, Any] = {"data_type": schema if isinstance(schema, str) else schema["type"]}
+        if not isinstance(schema, str):
+            made["params"] = dict(schema)
+        self.payload_schema[field] = made
+
+    def indexes(self) -> dict[str, Any]:
+        """Return payload_schema of GET: every index with the points that have its field, in one replica."""
+        held: Points = {}
+        for shard in self.shards.values():
+            for replica in shard.replicas.values():
+                held |= replica.points
+        return {
+            field: {**index, "points": sum(field in point[1] for point in held.values())}
+            for field, index in self.payload_schema.items()
+        }
+
     def of_key(self, key: Key) -> list[Shard]:
         """Return the shards that a request means; without a key all. Refuses an unknown key."""
         if key is None:
@@ -116,10 +134,8 @@ class Collection:
             made.append(ShardFolder(shard.id, points, state))
         return made
 
-    def key_mapping(self) -> list[dict[str, Any]] | None:
-        """Return shard_key_mapping.json; None: it is not written. The server gives the ids in any order."""
-        if not self.custom:
-            return None
+    def key_mapping(self) -> list[dict[str, Any]]:
+        """Return shard_key_mapping.json. The server gives a key's ids in any order."""
         return [{"key": key, "shard_ids": ids[::-1]} for key, ids in self.keys.items()]
 
 
@@ -143,7 +159,7 @@ class World:
     def create(self, name: str, body: Mapping[str, Any], *, with_metadata: bool) -> Collection:
         """Create a collection as PUT does, its replicas spread in turn."""
         if name in self.collections:
-            raise RefusedError(400, f"Wrong input: Collection `{name}` already exists!")
+            raise RefusedError(409, f"Wrong input: Collection `{name}` already exists!")
         if name in self.aliases:
             text = f"Can't create collection with name {name}. Alias with the same name already exists"
             raise RefusedError(400, f"Wrong input: {text}")
@@ -235,11 +251,14 @@ class World:
                 if target not in self.collections:
                     raise RefusedError(404, f"Not found: Collection `{target}` doesn't exist!")
                 if alias in self.collections:
-                    raise RefusedError(400, f"Wrong input: Collection with name {alias} already exists")
+                    raise RefusedError(409, f"Wrong input: Collection `{alias}` already exists!")
                 self.aliases[alias] = target
             elif deleted := action.get("delete_alias"):
                 self.aliases.pop(deleted["alias_name"], None)
             elif renamed := action.get("rename_alias"):
+                if renamed["old_alias_name"] not in self.aliases:
+                    text = f"Not found: Alias {renamed['old_alias_name']} does not exists!"
+                    raise RefusedError(404, text)
                 self.aliases[renamed["new_alias_name"]] = self.aliases.pop(renamed["old_alias_name"])
 
     def _readable(self, shard: Shard, peer: int) -> Replica:
