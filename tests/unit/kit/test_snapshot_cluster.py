@@ -24,7 +24,7 @@ from tests.kit.recordings import recording
 from tests.kit.snapshot_cluster import SnapshotAnswer, SnapshotCluster, points
 from tests.kit.snapshot_cluster.archives import open_collection_archive
 
-DOCS = {"shard_number": 6, "replication_factor": 2}
+DOCS: dict[str, Any] = {"shard_number": 6, "replication_factor": 2}
 
 
 @pytest_asyncio.fixture
