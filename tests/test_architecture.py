@@ -14,7 +14,7 @@ LINES_A_MODULE = 400  # more than that is two rooms
 
 # Lower floors first. A room imports from lower floors, and from no other room of its own floor.
 FLOORS = (
-    ("model", "errors", "clock", "logs", "printable"),
+    ("model", "errors", "clock", "logs", "printable", "exit_codes"),
     ("config", "qdrant", "state"),
     ("board", "backup"),
     ("observe", "exposition", "web", "alerting", "jobs"),

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+from exporter import exit_codes
+from exporter.backup.orphans import Found, LeftFile, find_orphans, left_in_folder
 from exporter.backup.shelf import Contents
-from exporter.backup.words import StoredSet
+from exporter.backup.words import BackupIntent, StoredSet
 from exporter.backup_verbs.documents import proven_text, set_document, state_text, whole_document
-from exporter.backup_verbs.opened import Chosen, opened
+from exporter.backup_verbs.opened import Chosen, cluster_of, collections_of, opened, reached
 from exporter.backup_verbs.showing import Showing, day, size
 from exporter.clock import SystemClock
+from exporter.config.quantities import format_duration
 from exporter.config.settings import Settings
 
 
@@ -95,6 +101,82 @@ async def show_set(settings: Settings, chosen: Chosen, showing: Showing) -> int:
         content = f", content {proof.content}" if proof.content else ""
         showing.say(f"  level {proof.level.value} at {day(proof.at)}{by}: {verdict}{content}")
     return 0
+
+
+async def show_orphans(
+    settings: Settings, cluster: str | None, snapshots_dir: Path | None, showing: Showing
+) -> int:
+    """Show what lies on the peers and belongs to no backup; return the exit code."""
+    clock = SystemClock()
+    chosen = cluster_of(settings, cluster)
+    async with reached(settings, chosen, clock) as peers:
+        intents: list[BackupIntent] = []
+        if settings.backup.store is not None:
+            async with opened(settings, clock) as it:
+                intents = await it.shelf.intents()
+        found = await find_orphans(peers, cluster=chosen.name, intents=intents)
+        left: list[LeftFile] = []
+        if snapshots_dir is not None:
+            names = await collections_of(peers)
+            left = await asyncio.to_thread(left_in_folder, snapshots_dir, names)
+    if showing.is_json:
+        showing.document(_orphans_document(found, left, clock.now()))
+    else:
+        _show_orphans(found, left, clock.now(), showing)
+    return exit_codes.PARTLY if found.missing else exit_codes.DONE
+
+
+def _orphans_document(found: Found, left: Sequence[LeftFile], now: float) -> dict[str, Any]:
+    return {
+        "bytesByPeer": found.bytes_by_peer(),
+        "snapshots": [
+            {
+                "peer": one.peer,
+                "collection": one.collection,
+                "name": one.name,
+                "kind": one.kind.value,
+                "sizeBytes": one.size_bytes,
+                "ageSeconds": one.age_seconds(now),
+            }
+            for one in found.orphans
+        ],
+        "files": [
+            {"path": one.path, "sizeBytes": one.size_bytes, "changedAt": one.changed_at, "reason": one.reason}
+            for one in left
+        ],
+        "unknown": [{"peer": one.label, "reason": one.reason} for one in found.missing],
+    }
+
+
+def _show_orphans(found: Found, left: Sequence[LeftFile], now: float, showing: Showing) -> None:
+    for missing in found.missing:
+        showing.warn(f"{missing.label} could not be asked: {missing.reason}")
+    if not found.orphans and not left:
+        showing.say("Nothing lies there that is nobody's.")
+    if found.orphans:
+        showing.table(
+            ("peer", "collection", "snapshot", "whose", "size", "age"),
+            [
+                (
+                    one.peer,
+                    one.collection or "(all)",
+                    one.name,
+                    one.kind.value,
+                    size(one.size_bytes),
+                    _age(one.age_seconds(now)),
+                )
+                for one in found.orphans
+            ],
+        )
+    if left:
+        rows = [(one.path, size(one.size_bytes), day(one.changed_at), one.reason) for one in left]
+        showing.table(("file", "size", "changed", "why"), rows)
+    if found.orphans or left:
+        showing.say("Nothing was deleted: whoever knows whose they are deletes them.")
+
+
+def _age(seconds: float | None) -> str:
+    return "unknown" if seconds is None else format_duration(round(seconds))
 
 
 def points(count: int | None) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from exporter.backup.intents import owner
 from exporter.backup.shelf import Shelf
 from exporter.backup.storage.contract import Store
-from exporter.backup.storage.opening import open_store
+from exporter.backup.storage.opening import check_store, open_store
 from exporter.backup.survey import PeerAt
 from exporter.backup.words import StoredSet
 from exporter.board import Board
@@ -18,11 +17,14 @@ from exporter.clock import Clock
 from exporter.config.clusters import INDISPENSABLE_SOURCES, SOURCES, ClusterSettings
 from exporter.config.flags import STORE
 from exporter.config.settings import Settings
-from exporter.errors import ConfigError, Problem, StoreMissing
+from exporter.errors import ConfigError, JobError, Problem, SourceError, StoreMissing
 from exporter.jobs.locks import Locks
 from exporter.one_look import one_look
 from exporter.printable import printable
+from exporter.qdrant import keeping
 from exporter.reach import peers_of
+
+LIST_SECONDS = 30.0  # of all collections: a peer with ten thousand of them takes a second or two
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,12 @@ class Opened:
     store: Store
     shelf: Shelf
     locks: Locks
+    single_writer: bool
+    clock: Clock
+
+    async def check(self) -> None:
+        """See that the store can be written to and locked. Raises StoreError."""
+        await check_store(self.store, self.single_writer, self.clock)
 
     async def found(self, chosen: Chosen) -> StoredSet:
         """Return the set that is meant. Raises StoreMissing, and ConfigError where it could be several."""
@@ -72,14 +80,15 @@ async def opened(settings: Settings, clock: Clock) -> AsyncIterator[Opened]:
     store = open_store(settings.backup.store, clock)
     try:
         locks = Locks(store=store, owner=owner(), clock=clock)
-        yield Opened(store=store, shelf=Shelf(store, clock), locks=locks)
+        yield Opened(
+            store=store,
+            shelf=Shelf(store, clock),
+            locks=locks,
+            single_writer=settings.backup.store.single_writer,
+            clock=clock,
+        )
     finally:
         await store.close()
-
-
-def owner() -> str:
-    """Return who we are, for those who find a lock of ours."""
-    return f"{socket.gethostname()} {os.getpid()}"
 
 
 def cluster_of(settings: Settings, name: str | None) -> ClusterSettings:
@@ -107,3 +116,15 @@ async def reached(
         finally:
             for peer in peers:
                 await peer.courier.close()
+
+
+async def collections_of(peers: Sequence[PeerAt]) -> frozenset[str]:
+    """Return what the first peer that answers has. Raises JobError where none does."""
+    failure: SourceError | None = None
+    for peer in peers:
+        try:
+            body = await peer.courier.call(keeping.collections(), deadline_seconds=LIST_SECONDS)
+            return frozenset(keeping.read_collections(body))
+        except SourceError as error:
+            failure = error
+    raise JobError(f"no peer says which collections there are: {failure or 'there is no peer'}")

@@ -8,16 +8,12 @@ from typing import Any
 
 from exporter import exit_codes
 from exporter.backup.pruning import Plan, Pruned, Pruning, Terms
-from exporter.backup.survey import PeerAt
 from exporter.backup_verbs.documents import plan_document, set_document
-from exporter.backup_verbs.opened import Chosen, Opened, cluster_of, opened, reached
+from exporter.backup_verbs.opened import Chosen, Opened, cluster_of, collections_of, opened, reached
 from exporter.backup_verbs.showing import Showing, day, size
 from exporter.clock import SystemClock
 from exporter.config.settings import Settings
-from exporter.errors import JobError, JobLocked, SourceError
-from exporter.qdrant import keeping
-
-LIST_SECONDS = 30.0  # of all collections: a peer with ten thousand of them takes a second or two
+from exporter.errors import JobLocked
 
 
 async def prune_now(
@@ -73,19 +69,7 @@ async def _present(
         yield chosen.name, None
         return
     async with reached(settings, chosen, SystemClock()) as peers:
-        yield chosen.name, await _collections_of(peers)
-
-
-async def _collections_of(peers: Sequence[PeerAt]) -> frozenset[str]:
-    """Return what the first peer that answers has. Raises JobError where none does."""
-    failure: SourceError | None = None
-    for peer in peers:
-        try:
-            body = await peer.courier.call(keeping.collections(), deadline_seconds=LIST_SECONDS)
-            return frozenset(keeping.read_collections(body))
-        except SourceError as error:
-            failure = error
-    raise JobError(f"no peer says which collections there are: {failure or 'there is no peer'}")
+        yield chosen.name, await collections_of(peers)
 
 
 async def _one(
