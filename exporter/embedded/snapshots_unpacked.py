@@ -18,7 +18,7 @@ import msgspec
 
 from exporter.embedded.refusals import RefusalError
 
-COPY_BYTES = 1024 * 1024
+COPY_BYTES = 32 * 1024  # the finer, the more of the holes become holes again, and the slower
 HOLE = bytes(COPY_BYTES)
 LARGEST_DOCUMENT_BYTES = 16 * 1024 * 1024
 CONFIG, PAYLOAD_INDEX = "config.json", "payload_index.json"
