@@ -13,7 +13,7 @@ from exporter.backup.passing import Passing
 from exporter.backup.progress import Progress
 from exporter.backup.storage.contract import Store
 from exporter.backup.survey import PeerAt
-from exporter.errors import BadPayload, JobError, SourceError, SourceUnreachable
+from exporter.errors import BadPayload, JobError, SourceError, SourceRefused
 from exporter.qdrant import keeping
 from exporter.qdrant.download import Download
 from exporter.qdrant.kept import SnapshotDescription
@@ -24,6 +24,7 @@ BLOCK_BYTES = 2 << 20
 # What came out wrong is fetched once more from its beginning: a disk or a proxy may have had a bad moment.
 FETCHES = 2
 PARTIAL = 206
+RANGE_NOT_SATISFIABLE = 416
 
 
 class WrongBytes(JobError):
@@ -82,8 +83,6 @@ async def _fetch_once(source: Source, store: Store, path: str, limits: Limits, p
 
 
 def _check(snapshot: SnapshotDescription, passing: Passing) -> None:
-    if passing.size_bytes != snapshot.size:
-        raise WrongBytes(f"the server says {snapshot.size} bytes, and {passing.size_bytes} came")
     if snapshot.checksum is not None and passing.sha256 != snapshot.checksum.lower():
         raise WrongBytes(
             f"what came has not the SHA-256 that the server says: {passing.sha256} is not {snapshot.checksum}"
@@ -122,9 +121,10 @@ async def _blocks(source: Source, limits: Limits) -> AsyncGenerator[bytes, None]
                     block = body.take(chunk)
                     if block:
                         yield block
-            if body.done < source.snapshot.size:
-                raise SourceUnreachable(keeping.SNAPSHOT, f"the body ended after {body.done} bytes")
+            body.check_end()
         except SourceError as error:
+            if isinstance(error, SourceRefused) and error.status == RANGE_NOT_SATISFIABLE:
+                raise _Changed from error
             idle = 0 if body.done > before else idle + 1
             await asyncio.sleep(_pause(error, idle, limits))
             if body.etag is None and body.done:
@@ -180,6 +180,11 @@ class _Body:
         self._waiting.append(chunk)
         self._waiting_bytes += len(chunk)
         return self.rest() if self._waiting_bytes >= BLOCK_BYTES else b""
+
+    def check_end(self) -> None:
+        """See that a body which ended as it was announced is all of it. Raises WrongBytes."""
+        if self.done < self._size_bytes:
+            raise WrongBytes(f"the server says {self._size_bytes} bytes, and {self.done} came")
 
     def rest(self) -> bytes:
         """Return what was taken and not yet returned."""

@@ -52,7 +52,12 @@ def judge(
 def differences(before: Survey, after: Survey, taken: Sequence[Taken] = ()) -> Iterator[str]:
     """Yield what changed while the snapshots were taken, so that they do not fit together."""
     if not after.exists:
-        yield "the collection was deleted meanwhile"
+        gone = (
+            "the collection was deleted meanwhile"
+            if after.views
+            else "no peer answered after the last snapshot"
+        )
+        yield gone
         return
     uuids = {before.uuid, after.uuid, *(one.uuid for one in taken)} - {None}
     if len(uuids) > 1:
