@@ -27,7 +27,10 @@ VERSION = "1.18.3"
 
 
 class SnapshotCluster:
-    """Peers that share one state. Peers are named by number, 0 first, as `urls` and `ids` list them."""
+    """Peers that share one state. Peers are named by number, 0 first, as `urls` and `ids` list them.
+
+    `peers[n].version` may be set at any time: what it answers is then as of that version.
+    """
 
     def __init__(self, *, peers: int = 3, standalone: bool = False, version: str = VERSION) -> None:
         ids = PEER_IDS[: 1 if standalone else peers]
@@ -277,7 +280,8 @@ class SnapshotCluster:
         if dead:
             if self.knobs.dead_after_seconds:
                 await asyncio.sleep(self.knobs.dead_after_seconds)
-            replicas[target].state = DEAD
+            if target in replicas:
+                replicas[target].state = DEAD
         if not self.knobs.recovers or target not in self.world.alive:
             return
         moving = {
@@ -291,7 +295,8 @@ class SnapshotCluster:
         found.transfers.append(moving)
         await asyncio.sleep(self.knobs.recovery_seconds)
         found.transfers.remove(moving)
-        if source in replicas and target in replicas:
+        # where one of the two died meanwhile, the copy is no good
+        if {source, target} <= replicas.keys() & self.world.alive:
             replicas[target] = copy.deepcopy(replicas[source])
             replicas[target].state = ACTIVE
             if moves:

@@ -180,6 +180,21 @@ async def test_what_is_no_shards_archive_is_refused_and_changes_nothing(
     assert cluster.counts("docs")[0] == {0: 10, 1: 10}
 
 
+async def test_a_wrong_checksum_is_refused_before_anything_is_unpacked(cluster: SnapshotCluster) -> None:
+    """The server hashes what came; a right one is taken."""
+    archive = cut(cluster.archive("docs", 0), 0)
+    statuses = []
+    async with aiohttp.ClientSession() as session:
+        for checksum in ("0" * 64, hashlib.sha256(archive).hexdigest()):
+            form = aiohttp.FormData()
+            form.add_field("snapshot", archive, filename="s.snapshot")
+            url = f"{cluster.urls[0]}{keeping.shard_upload_path('docs', 0)}&checksum={checksum}"
+            async with session.post(url, data=form) as response:
+                statuses.append(response.status)
+
+    assert statuses == [400, 200]
+
+
 async def test_custom_keys_get_the_next_ids_and_a_standalone_server_has_none(
     cluster: SnapshotCluster, client: Client
 ) -> None:
