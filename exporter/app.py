@@ -24,12 +24,14 @@ from exporter.errors import ConfigError, Problem
 from exporter.exposition.own import OwnMetrics
 from exporter.exposition.press import Press
 from exporter.exposition.renderer import Renderer
+from exporter.jobs.room import Jobs
 from exporter.logs import Redactor, configure, get_logger
 from exporter.memory import PeerMemory
 from exporter.model import ProducerKey, Reading
 from exporter.observe.fleet import Fleet
 from exporter.observe.records import RELOAD_AT, RELOAD_SUCCESSFUL
-from exporter.state import AlertingStore, State, StateLock
+from exporter.reach import peers_of
+from exporter.state import AlertingStore, JobStore, State, StateLock
 from exporter.status import landing, status
 from exporter.web.access import Access
 from exporter.web.face import Face, Landing
@@ -84,12 +86,19 @@ class Daemon:
             state = await self._open_state(stack)
             remembered = await state.in_thread(state.known_peers) if state else ()
             instance = await state.in_thread(state.instance_id) if state else str(uuid4())
+            self._jobs = Jobs(
+                peers_of=lambda cluster: peers_of(self.fleet.watches.get(cluster), self._clock),
+                board=self._board,
+                clock=self._clock,
+                store=JobStore(state) if state is not None else None,
+            )
             self.fleet = Fleet(
                 board=self._board,
                 clock=self._clock,
                 off_loop=self._off_loop,
                 remembered=remembered,
                 instance=instance,
+                covered=self._jobs.expected,
             )
             self._alerting = AlertingWatch(
                 plan=plan(self.settings),
@@ -98,8 +107,10 @@ class Daemon:
                 clock=self._clock,
                 store=AlertingStore(state) if state is not None else None,
                 off_loop=self._off_loop,
+                newest_backup=self._jobs.note,
             )
             await self._alerting.restore()
+            works = self._jobs.build(self.settings)
             self._server = self._web()
             await self._server.start()
             stack.push_async_callback(self._server.stop)
@@ -113,12 +124,15 @@ class Daemon:
                 await self.fleet.exchange(self.fleet.build(self.settings.clusters))
                 # not before: what is watched decides what is gone
                 running.append(tasks.create_task(self._alerting.run()))
+                await self._jobs.start()
+                await self._jobs.exchange(works)
                 self._reloading.release()
                 log.info("daemon.started", version=__version__, addresses=self.addresses)
                 if on_started is not None:
                     await on_started(self)
                 await self._stop.wait()
                 log.info("daemon.stopping")
+                await self._jobs.stop()
                 await self._alerting.finish()
                 for task in running:
                     task.cancel()
@@ -144,6 +158,7 @@ class Daemon:
                 self._refuse_what_needs_a_restart(settings)
                 wanted = self.fleet.build(settings.clusters)
                 alerting = await asyncio.to_thread(plan, settings, self._alerting.plan)
+                works = self._jobs.build(settings)
             except ConfigError as error:
                 self._reload_failure = str(error)
                 self._post_reload()
@@ -153,6 +168,7 @@ class Daemon:
             configure(level=settings.log.level, format=settings.log.format, redactor=self._redactor)
             async with self._alerting.exchanging(alerting):
                 await self.fleet.exchange(wanted)
+                await self._jobs.exchange(works)
             self.settings = settings
             self._reload_failure = None
             self._reloaded_at_seconds = self._clock.now()
