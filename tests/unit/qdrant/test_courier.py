@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import email
 import re
+import ssl
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+import trustme
 
 from exporter.errors import (
     BadPayload,
@@ -22,7 +25,7 @@ from exporter.errors import (
 )
 from exporter.qdrant import keeping
 from exporter.qdrant.courier import Courier
-from exporter.qdrant.door import Door
+from exporter.qdrant.door import Door, Tls
 from tests.kit.patience import LoopClock
 from tests.kit.servers import (
     Play,
@@ -145,6 +148,28 @@ async def test_an_upload_is_a_form_of_one_part_with_its_length_announced(courier
     assert part.get_param("name", header="content-disposition") == "snapshot"
     assert part.get_filename() == "shard-3.snapshot"
     assert b"abc" + LARGE in received.body
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_an_upload_goes_over_tls_to_a_server_that_is_trusted(
+    courier_to: CourierTo, tmp_path: Path, trusted: bool
+) -> None:
+    """To another not a byte of the file goes."""
+    authority, own = trustme.CA(), trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    (authority if trusted else own).issue_cert("127.0.0.1").configure_cert(context)
+    received = Received()
+    async with WireServer(received, tls=context) as server:
+        courier = courier_to(server.url, tls=Tls(ca_file=tmp_path / "ca.pem"))
+        if trusted:
+            await send(courier, pieces(LARGE), len(LARGE))
+        else:
+            with pytest.raises(SourceUnreachable):
+                await send(courier, pieces(LARGE), len(LARGE))
+
+    assert (LARGE in received.body) == trusted
+    assert bool(received.head) == trusted
 
 
 async def test_an_empty_file_is_sent_too(courier_to: CourierTo) -> None:
