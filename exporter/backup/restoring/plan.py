@@ -26,9 +26,12 @@ from exporter.qdrant import keeping
 from exporter.qdrant.asked import Asked
 
 
-def default_target(collection: str, set_id: str) -> str:
-    """Name the collection that a set is restored into where nobody says another name."""
-    suffix = f"__restore_{set_id}"
+def default_target(collection: str, set_id: str, *, scratch: bool = False) -> str:
+    """Name the collection that a set is restored into where nobody says another name.
+
+    A `scratch` one, made to prove and removed then, has another name than what a person wants to keep.
+    """
+    suffix = f"__{'verify' if scratch else 'restore'}_{set_id}"
     return collection[: LONGEST_NAME - len(suffix)] + suffix
 
 

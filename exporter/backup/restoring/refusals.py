@@ -136,6 +136,9 @@ def _of_the_name(
         yield from _of_what_is_there(manifest, seen)
     elif record is not None and record.state is RestoreState.DONE:
         yield f"{name} was restored from this backup already; {OTHER_NAME}"
+    elif record is not None and record.scratch is not options.scratch:
+        kind = "a verification" if record.scratch else "a restore that was not finished"
+        yield f"{name} was made by {kind} of this backup; {OTHER_NAME}"
 
 
 def _of_what_is_there(manifest: Manifest, seen: TargetSeen) -> Iterator[str]:

@@ -72,7 +72,7 @@ class Restorer:
 
     async def _begin(self, stored: StoredSet, options: RestoreOptions, *, finishing: bool = False) -> _Run:
         manifest = stored.manifest
-        name = options.target or default_target(manifest.collection, manifest.id)
+        name = options.target or default_target(manifest.collection, manifest.id, scratch=options.scratch)
         target = Target(name, peers=self._peers, clock=self._clock, limits=self._limits)
         seen = await target.look()
         records = await self._shelf.restores()
@@ -116,6 +116,8 @@ class _Run:
     async def go(self) -> Restored:
         """Make, send, prove; the record says how far it came whatever happens."""
         began = self._clock.monotonic()
+        if self.plan.resumes is None:
+            await self._forget_earlier()
         await self._keep(state=RestoreState.OPEN, detail="")
         try:
             places = await self._make()
@@ -169,9 +171,10 @@ class _Run:
         proven = await prover.prove()
         finisher = Finisher(self.plan, self._target, self._options)
         differences = await finisher.finish()
-        await self._keep(state=RestoreState.DONE)
-        if not self._record.scratch and keeps_metadata(self._seen.oldest):
-            await take_mark_away(self._target)
+        if not self._record.scratch:  # which is over when it is removed
+            await self._keep(state=RestoreState.DONE)
+            if keeps_metadata(self._seen.oldest):
+                await take_mark_away(self._target)
         return Restored(
             record=self._record,
             replicas=proven.replicas,
@@ -194,6 +197,14 @@ class _Run:
             changed_at=now,
             uploaded=(),
         )
+
+    async def _forget_earlier(self) -> None:
+        """Remove records of this set and target that came to nothing: the target is not there."""
+        for record in await self._shelf.restores():
+            is_same = (record.set_id, record.target) == (self._record.set_id, self._record.target)
+            is_here = set(record.peers) <= self._seen.members
+            if is_same and is_here and record.state is not RestoreState.DONE:
+                await self._shelf.remove_restore(record.id)
 
     async def _keep(self, **changed: Any) -> None:
         self._record = replace(self._record, **changed)
