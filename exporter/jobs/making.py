@@ -67,4 +67,5 @@ def make_works(
         shelf=shelf,
         runner=Runner(ledger=ledger, locks=locks, clock=clock, stopping=stopping, ready=check),
         bodies={"backup": BackupBody(means), "verify": VerifyBody(means), "prune": PruneBody(means)},
+        check=check,
     )

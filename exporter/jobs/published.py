@@ -6,7 +6,7 @@ cannot be read changes nothing that was told: the age of the newest backup goes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from exporter.backup.records import Covered, backup_producer, backup_readings, orphan_readings
 from exporter.backup.shelf import Shelf
@@ -44,13 +44,19 @@ class Published:
         """Take in what lies on the peers and belongs to no backup, for the next time that it is told."""
         self._orphans[cluster] = dict(bytes_by_peer)
 
-    async def read(self, shelf: Shelf, clusters: Iterable[str]) -> None:
-        """Read the sets of these clusters. A store that says no is logged, once while it says the same."""
+    async def read(
+        self, shelf: Shelf, clusters: Iterable[str], *, ready: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Read the sets of these clusters. A store that says no is logged, once while it says the same.
+
+        `ready` raises StoreError where the store cannot be used.
+        """
         try:
+            await ready()
             found = {cluster: tuple(await shelf.sets(cluster)) for cluster in clusters}
         except StoreError as error:
             if str(error) != self._failure:
-                log.error("store.unreadable", error=str(error))
+                log.error("store.failed", error=str(error))
             self._failure = str(error)
             return
         self._failure = ""

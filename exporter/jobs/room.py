@@ -32,7 +32,7 @@ from exporter.jobs.records import job_producer, job_readings
 from exporter.jobs.schedule import previous_fire
 from exporter.jobs.scheduler import Scheduler
 from exporter.jobs.watching_rights import RightsWatch
-from exporter.jobs.words import Cause, JobRun, Outcome, Reason, Verdict
+from exporter.jobs.words import Cause, Outcome, Reason, Verdict
 from exporter.jobs.works import Works
 from exporter.logs import get_logger
 from exporter.state import JobStore, RunRequest
@@ -238,18 +238,17 @@ class Jobs:
             works.users -= 1
             await works.close_unused()
 
-    async def _whole_run(self, works: Works, job: JobSettings, planned_at: float, cause: Cause) -> JobRun:
+    async def _whole_run(self, works: Works, job: JobSettings, planned_at: float, cause: Cause) -> None:
         cluster = cluster_of(job, works.clusters)
         run = await self._ledger.begin(job, cluster, planned_at=planned_at, cause=cause)
         self._tell_all()
         try:
             ended = await works.runner.run(job, works.bodies[job.kind], run)
+            if ended.outcome is Outcome.OK:
+                self._rights.shown(job.name)
         finally:
             self._tell_all()
-        if ended.outcome is Outcome.OK:
-            self._rights.shown(job.name)
         await self._read(works)
-        return ended
 
     # --- looking -----------------------------------------------------------------------------------
 
@@ -307,7 +306,7 @@ class Jobs:
         """Read what the store holds, and tell it."""
         works.users += 1
         try:
-            await self._published.read(works.shelf, works.clusters)
+            await self._published.read(works.shelf, works.clusters, ready=works.check)
         finally:
             works.users -= 1
             await works.close_unused()

@@ -27,6 +27,7 @@ class Works:
     shelf: Shelf
     runner: Runner
     bodies: Mapping[str, Body]  # by kind
+    check: StoreCheck
     users: int = 0  # runs under way, and whoever reads
     is_retired: bool = False
 
