@@ -15,6 +15,7 @@ from exporter.backup.calling import Limits, again
 from exporter.backup.content import ContentHash
 from exporter.backup.progress import Progress, Silent, step
 from exporter.backup.restoring import schema
+from exporter.backup.restoring.plan import default_target
 from exporter.backup.restoring.reaping import Reaper
 from exporter.backup.restoring.run import Restorer
 from exporter.backup.restoring.settling import NotProven
@@ -34,7 +35,6 @@ from exporter.qdrant.asked import Asked
 
 log = get_logger()
 
-TARGET = "_qdrantx_verify_{set_id}"
 # Points of a page. With multivectors of a megabyte each that is as much as an answer may be; where it is
 # more, pages get smaller.
 PAGE_POINTS = 256
@@ -81,7 +81,7 @@ class Served:
         way that says nothing of the set, StoreError.
         """
         self._check_size(stored)
-        target = TARGET.format(set_id=stored.manifest.id)
+        target = default_target(stored.manifest.collection, stored.manifest.id, scratch=True)
         options = RestoreOptions(target=target, scratch=True, check_hashes=False, free_bytes=self._free_bytes)
         try:
             # an earlier bad proof must not stand in the way of the next

@@ -16,7 +16,9 @@ DATA = Path(__file__).parent / "data"
 def real_archive(name: str) -> bytes:
     """Return a snapshot that a real server 1.18.3 made.
 
-    `one_shard_of_three`: custom keys, the shards 2 and 3 are remote, 4 is there with 145 points.
+    `one_shard_of_three`, `three_shards_of_three`, `two_shards_of_three`: of three peers, at one time. The
+    collection has the custom keys b (shard 2, 300 points) and c (shards 3 and 4, 155 and 145), each shard on
+    two peers: the first archive has 4, the second all, the third 2 and 3.
     `two_empty_shards`: of one node, nothing was ever written.
     """
     return lzma.decompress((DATA / f"{name}.snapshot.xz").read_bytes())
