@@ -140,10 +140,12 @@ def content_problem(stored: StoredSet, found: str | None) -> str | None:
 
 
 def _of_one(manifest: Manifest, copy: Copy, shard: OpenedShard, level: Level) -> Iterator[str]:
+    if not copy.counts:
+        return
     problem = points_problem(copy.shard, shard.points)
     if problem is not None:
         yield problem
-    if level < Level.RESTORED or not copy.counts:
+    if level < Level.RESTORED:
         return
     yield from index_problems(manifest.payload_schema, shard.payload_schema)
     if shard.searched.problem is not None:
