@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from exporter.backup.archive.engine import Engine, engine_available
 from exporter.backup.calling import Limits
 from exporter.backup.intents import owner
 from exporter.backup.shelf import Shelf
 from exporter.backup.storage.contract import Store
 from exporter.backup.survey import PeerAt
+from exporter.board import Board
 from exporter.clock import Clock
 from exporter.config.backup import StoreSettings
 from exporter.config.settings import Settings
 from exporter.errors import ConfigError, JobRefused, Problem
 from exporter.jobs.bodies.backup import BackupBody
 from exporter.jobs.bodies.means import Means
-from exporter.jobs.bodies.proving import proving_nothing
 from exporter.jobs.bodies.prune import PruneBody
 from exporter.jobs.bodies.verify import VerifyBody
 from exporter.jobs.ledger import Ledger
@@ -31,6 +32,7 @@ def make_works(
     *,
     ledger: Ledger,
     published: Published,
+    board: Board,
     peers_of: Callable[[str], Sequence[PeerAt]],
     open_store: Callable[[StoreSettings, Clock], Store],
     stopping: asyncio.Event,
@@ -55,10 +57,10 @@ def make_works(
         locks=locks,
         peers_of=peers_of,
         published=published,
+        board=board,
         clock=clock,
         limits=Limits(),
-        count=None,
-        proving=proving_nothing,
+        engine=Engine(clock=clock) if engine_available() else None,
     )
     check = StoreCheck(store, single_writer=written.single_writer, clock=clock)
     return Works(

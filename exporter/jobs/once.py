@@ -32,11 +32,13 @@ async def run_job(
     Raises JobError where there is no such job, ConfigError, StateError.
     """
     ledger = Ledger(store=store, clock=clock)
+    board = Board(clock=clock)
     await ledger.load()
     works = make_works(
         settings,
         ledger=ledger,
-        published=Published(board=Board(clock=clock)),
+        published=Published(board=board),
+        board=board,
         peers_of=peers_of,
         open_store=open_store,
         stopping=asyncio.Event(),

@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -55,6 +56,16 @@ REQUEST_LASTS_SECONDS = 300.0
 def _catch_up_delay_seconds() -> float:
     """Peers are found within the first polls; and not all that was missed begins in the same moment."""
     return 20.0 + random.uniform(0.0, 40.0)  # noqa: S311 - no secret
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A run that is to be made."""
+
+    planned_at: float
+    cause: Cause
+    delay_seconds: float
+    begun: asyncio.Future[int]  # its number, once the ledger has it
 
 
 class Jobs:
@@ -108,6 +119,7 @@ class Jobs:
             settings,
             ledger=self._ledger,
             published=self._published,
+            board=self._board,
             peers_of=self._peers_of,
             open_store=self._open_store,
             stopping=self._stopping,
@@ -211,36 +223,39 @@ class Jobs:
 
     def _begin(
         self, works: Works, job: JobSettings, planned_at: float, cause: Cause, *, delay_seconds: float = 0.0
-    ) -> None:
+    ) -> asyncio.Future[int]:
+        """Begin a run; return what becomes its number, or is cancelled where none is begun."""
         works.users += 1
+        begun: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         task = asyncio.create_task(
-            self._task(works, job, planned_at, cause, delay_seconds), name=f"job {job.name}"
+            self._task(works, job, _Asked(planned_at, cause, delay_seconds, begun)), name=f"job {job.name}"
         )
         self._tasks[job.name] = task
-        task.add_done_callback(partial(self._over, job.name))
+        task.add_done_callback(partial(self._over, job.name, begun))
+        return begun
 
-    def _over(self, name: str, task: asyncio.Task[None]) -> None:
+    def _over(self, name: str, begun: asyncio.Future[int], task: asyncio.Task[None]) -> None:
+        begun.cancel()
         if self._tasks.get(name) is task:
             del self._tasks[name]
         _log_failure(task)
 
-    async def _task(
-        self, works: Works, job: JobSettings, planned_at: float, cause: Cause, delay_seconds: float
-    ) -> None:
+    async def _task(self, works: Works, job: JobSettings, asked: _Asked) -> None:
         try:
             with suppress(TimeoutError):
-                async with asyncio.timeout(delay_seconds):
+                async with asyncio.timeout(asked.delay_seconds):
                     await self._stopping.wait()
             if self._stopping.is_set():
                 return  # nothing is written down: the next start makes up for it
-            await self._whole_run(works, job, planned_at, cause)
+            await self._whole_run(works, job, asked)
         finally:
             works.users -= 1
             await works.close_unused()
 
-    async def _whole_run(self, works: Works, job: JobSettings, planned_at: float, cause: Cause) -> None:
+    async def _whole_run(self, works: Works, job: JobSettings, asked: _Asked) -> None:
         cluster = cluster_of(job, works.clusters)
-        run = await self._ledger.begin(job, cluster, planned_at=planned_at, cause=cause)
+        run = await self._ledger.begin(job, cluster, planned_at=asked.planned_at, cause=asked.cause)
+        asked.begun.set_result(run.id)
         self._tell_all()
         try:
             ended = await works.runner.run(job, works.bodies[job.kind], run)
@@ -291,15 +306,12 @@ class Jobs:
         elif request.job in self._tasks:
             refusal = f"it is under way{'' if running is None else f', as run {running.id}'}"
         else:
-            self._begin(works, job, self._clock.now(), Cause.PERSON)
-            while running is None and request.job in self._tasks:
-                await asyncio.sleep(0.01)  # until the ledger has it: a transaction
-                running = self._ledger.record(request.job).running
-            run = None if running is None else running.id
-            refusal = "the daemon is stopping"
-            if run is not None:
-                await store.in_thread(lambda: store.answer(number, run=run))
+            begun = self._begin(works, job, self._clock.now(), Cause.PERSON)
+            await asyncio.wait([begun])
+            if not begun.cancelled():
+                await store.in_thread(lambda: store.answer(number, run=begun.result()))
                 return
+            refusal = "the daemon is stopping"
         await store.in_thread(lambda: store.answer(number, refusal=refusal))
 
     async def _read(self, works: Works) -> None:

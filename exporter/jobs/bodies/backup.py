@@ -9,6 +9,7 @@ from functools import partial
 
 from exporter.backup.survey import PeerAt
 from exporter.backup.taking import SetIncomplete, take
+from exporter.backup.verifying.levels import Verifier
 from exporter.backup.words import Manifest
 from exporter.config.jobs import JobSettings
 from exporter.errors import JobError, StoreFull
@@ -17,9 +18,11 @@ from exporter.jobs.bodies.tidying import Tidying
 from exporter.jobs.words import Figure, Outcome, Part, Reason
 from exporter.logs import get_logger
 from exporter.printable import printable
-from exporter.qdrant.canary import CANARY_COLLECTION
 
 log = get_logger()
+
+# The canary's points, and what proofs restore.
+OUR_OWN = "_qdrantx_"
 
 
 class BackupBody:
@@ -38,9 +41,7 @@ class BackupBody:
             self._means.reached(cluster) as peers,
         ):
             present = await self._means.collections(peers)
-            scratch = await self._tidying.scratch_targets(cluster)
-            ours = scratch | {CANARY_COLLECTION}
-            theirs = tuple(name for name in present if name not in ours)
+            theirs = tuple(name for name in present if not name.startswith(OUR_OWN))
             chosen = tuple(name for name in theirs if job.collections.selects(name))
             if theirs and not chosen:
                 raise JobError(
@@ -94,7 +95,7 @@ class BackupChore:
             shelf=means.shelf,
             clock=means.clock,
             job=self._job.name,
-            count=means.count,
+            count=Verifier(shelf=means.shelf, clock=means.clock, engine=means.engine).count,
             limits=means.limits,
         )
 

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from exporter.backup.archive.engine import Engine
 from exporter.backup.calling import Limits, patiently
 from exporter.backup.pruning import Pruning, Terms
 from exporter.backup.shelf import Shelf
 from exporter.backup.survey import PeerAt
-from exporter.backup.taking import CountShard
-from exporter.backup.words import Level
+from exporter.board import Board
 from exporter.clock import Clock
 from exporter.config.backup import BackupSettings
 from exporter.errors import JobError, SourceAuth, SourceError
-from exporter.jobs.bodies.proving import Proving
 from exporter.jobs.locks import Locks
 from exporter.jobs.published import Published
 from exporter.printable import printable
 from exporter.qdrant import keeping
+
+# The disk source's metric, with the labels qdrant_cluster and peer: its room is beside ours, so by name.
+DISK_FREE = "qdrantx_peer_disk_free_bytes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +33,10 @@ class Means:
     locks: Locks
     peers_of: Callable[[str], Sequence[PeerAt]]
     published: Published
+    board: Board
     clock: Clock
     limits: Limits
-    count: CountShard | None  # counts a shard in an archive; None: nothing here can
-    proving: Callable[[str, Level], AbstractAsyncContextManager[Proving]]  # of a cluster, up to a level
+    engine: Engine | None  # opens archives; None: it is not installed
 
     @asynccontextmanager
     async def reached(self, cluster: str) -> AsyncIterator[tuple[PeerAt, ...]]:
@@ -52,16 +54,34 @@ class Means:
 
         Raises SourceAuth where the key may not ask, and JobError where no peer answers.
         """
-        reasons = []
-        for peer in peers:
-            try:
-                body = await patiently(peer.courier, keeping.collections(), self.limits)
-                return tuple(sorted(keeping.read_collections(body)))
-            except SourceAuth:
-                raise
-            except SourceError as error:
-                reasons.append(f"{printable(peer.label)}: {error}")
-        raise JobError(f"no peer says which collections there are: {'; '.join(reasons)}")
+        reasons: dict[str, str] = {}
+        # another peer sooner than the same one again
+        for ask in (self._asked_once, self._asked_patiently):
+            for peer in peers:
+                try:
+                    return tuple(sorted(keeping.read_collections(await ask(peer))))
+                except SourceAuth:
+                    raise
+                except SourceError as error:
+                    reasons[printable(peer.label)] = str(error)
+        told = "; ".join(f"{label}: {reason}" for label, reason in reasons.items())
+        raise JobError(f"no peer says which collections there are: {told}")
+
+    async def _asked_once(self, peer: PeerAt) -> bytes:
+        return await peer.courier.call(keeping.collections(), deadline_seconds=self.limits.call_seconds)
+
+    async def _asked_patiently(self, peer: PeerAt) -> bytes:
+        return await patiently(peer.courier, keeping.collections(), self.limits)
+
+    def free_bytes(self, cluster: str) -> dict[str, int]:
+        """Return what is free on the disks of a cluster's peers, by label, where polls told it."""
+        return {
+            reading.labels[1]: int(reading.value)
+            for key, readings in self.board.view().blocks()
+            if key.cluster == cluster
+            for reading in readings
+            if reading.spec.name == DISK_FREE
+        }
 
     def pruning(self, cluster: str, present: Sequence[str]) -> Pruning:
         """Return what prunes the sets of a cluster in which these collections exist."""

@@ -1,4 +1,4 @@
-"""What earlier runs left on the servers: snapshots of killed backups, collections of killed test restores."""
+"""What killed backups left on the servers, and what lies there besides."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from exporter.backup.intents import reconcile
 from exporter.backup.orphans import find_orphans
 from exporter.backup.survey import PeerAt
-from exporter.backup.words import RestoreState
 from exporter.errors import JobError, JobLocked
 from exporter.jobs.bodies.means import Means
 from exporter.logs import get_logger
@@ -38,14 +37,6 @@ class Tidying:
                     )
             except JobLocked:
                 continue
-
-    async def scratch_targets(self, cluster: str) -> frozenset[str]:
-        """Return the collections that test restores made and have not removed yet. Raises StoreError."""
-        return frozenset(
-            record.target
-            for record in await self._means.shelf.restores()
-            if record.cluster == cluster and record.scratch and record.state is not RestoreState.DONE
-        )
 
     async def orphans(self, cluster: str, peers: Sequence[PeerAt]) -> None:
         """Look at what lies on the peers and belongs to no backup, to be told with the next readings."""

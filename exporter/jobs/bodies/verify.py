@@ -1,18 +1,20 @@
-"""Proving what is stored, level by level.
+"""Proving what is stored.
 
-The cheap levels, 1 and 2, go over every complete set: a disk forgets old files too. What opens or
-restores a set is done to the newest, as the one that is needed first.
+What only reads, levels 1 and 2, goes over every complete set: a disk forgets old files too. What opens or
+restores a set is done to the newest good one, which is the one that will be needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from exporter.backup.archive.engine import EngineCannot
+from exporter.backup.verifying.levels import Verifier
 from exporter.backup.words import Level, Proof, SetState, StoredSet
 from exporter.config.jobs import JobSettings
 from exporter.jobs.bodies.means import Means
-from exporter.jobs.bodies.proving import Proving
+from exporter.jobs.bodies.serving import serving
 from exporter.jobs.facts import level_of
 from exporter.jobs.words import Figure, Outcome, Part, Reason
 
@@ -26,53 +28,62 @@ class VerifyBody:
     @asynccontextmanager
     async def opened(self, job: JobSettings, cluster: str) -> AsyncIterator[VerifyChore]:
         """See of which collections there is a complete set."""
-        sets = [one for one in await self._means.shelf.sets(cluster) if _is_complete(one)]
-        names = sorted(
-            {one.manifest.collection for one in sets if job.collections.selects(one.manifest.collection)}
-        )
-        async with self._means.proving(cluster, level_of(job)) as proving:
-            yield VerifyChore(self._means, proving, cluster, level_of(job), tuple(names))
+        means, level = self._means, level_of(job)
+        sets = [one for one in await means.shelf.sets(cluster) if _is_complete(one)]
+        stored = sorted({one.manifest.collection for one in sets})
+        names = tuple(name for name in stored if job.collections.selects(name))
+        async with serving(means, cluster, level) as served:
+            verifier = Verifier(shelf=means.shelf, clock=means.clock, engine=means.engine, served=served)
+            yield VerifyChore(means, verifier, cluster, level, names)
 
 
 class VerifyChore:
     """One run."""
 
     def __init__(
-        self, means: Means, proving: Proving, cluster: str, level: Level, collections: tuple[str, ...]
+        self, means: Means, verifier: Verifier, cluster: str, level: Level, collections: tuple[str, ...]
     ) -> None:
         self.collections = collections
         self._means = means
-        self._proving = proving
+        self._verifier = verifier
         self._cluster = cluster
         self._level = level
 
     async def do(self, collection: str) -> Part:
-        """Prove one collection's sets; a bad one is told, and the others are looked at all the same."""
+        """Prove one collection's sets. A bad one is told, and the others are looked at all the same."""
         sets = [one for one in await self._means.shelf.sets(self._cluster, collection) if _is_complete(one)]
         bad: list[str] = []
-        for stored, levels in plan(sets, self._level):
-            for level in levels:
-                proof = await self._proving.prove(stored, level)
-                await self._means.shelf.save_proof(stored.manifest, proof)
-                if not proof.good:
-                    bad.append(_told(stored, proof))
-                    break
+        unable: list[str] = []
+        for stored, level in plan(sets, self._level):
+            try:
+                proof = await self._proven(stored, level)
+            except EngineCannot as error:
+                unable.append(str(error))
+                proof = await self._proven(stored, Level.HASHED)
+            if not proof.good:
+                bad.append(f"backup {stored.manifest.id} is bad: {'; '.join(proof.problems)}")
         figures: dict[str, Figure] = {"sets": len(sets), "level": self._level.value}
-        if bad:
-            return Part(collection, Outcome.FAILED, Reason.BAD, "; ".join(bad), figures=figures)
+        if bad or unable:
+            reason = Reason.BAD if bad else Reason.FAILED
+            return Part(collection, Outcome.FAILED, reason, "; ".join(bad + unable), figures=figures)
         return Part(collection, Outcome.OK, figures=figures)
 
+    async def _proven(self, stored: StoredSet, level: Level) -> Proof:
+        proof = await self._verifier.prove(stored, level)
+        await self._means.shelf.save_proof(stored.manifest, proof)
+        return proof
 
-def plan(sets: Iterable[StoredSet], level: Level) -> list[tuple[StoredSet, tuple[Level, ...]]]:
-    """Return which sets of one collection, newest first, are proven at which levels."""
-    everything = tuple(one for one in Level if Level.SIZED <= one <= level)
-    cheap = tuple(one for one in everything if one <= Level.HASHED)
-    return [(one, cheap if number else everything) for number, one in enumerate(sets)]
+
+def plan(sets: Sequence[StoredSet], level: Level) -> list[tuple[StoredSet, Level]]:
+    """Return up to which level each complete set of one collection is proven; `sets` newest first.
+
+    One that is known to be bad is not opened while another is good: who asks for a proof wants to know of
+    one that can be restored.
+    """
+    newest = next((one for one in sets if not one.is_bad), sets[0] if sets else None)
+    cheap = min(level, Level.HASHED)
+    return [(one, level if one is newest else cheap) for one in sets]
 
 
 def _is_complete(stored: StoredSet) -> bool:
     return stored.manifest.state is not SetState.INCOMPLETE
-
-
-def _told(stored: StoredSet, proof: Proof) -> str:
-    return f"backup {stored.manifest.id} is bad at level {proof.level.value}: {'; '.join(proof.problems)}"

@@ -10,10 +10,11 @@ from typing import Any
 
 from exporter.backup.records import backup_producer
 from exporter.backup.shelf import Shelf
+from exporter.backup.storage.contract import Store
 from exporter.backup.storage.opening import open_store
 from exporter.backup.survey import PeerAt
 from exporter.board import Board
-from exporter.clock import SystemClock
+from exporter.clock import Clock, SystemClock
 from exporter.config.backup import BackupSettings, StoreSettings
 from exporter.config.clusters import ClusterSettings, PeerSettings
 from exporter.config.jobs import JobSettings, ScheduleSettings
@@ -48,6 +49,7 @@ class Ground:
         self.job_store = JobStore(self.state)
         self.api_key: str | None = None
         self.open_couriers = 0
+        self.store: Store | None = None  # in place of a directory
 
     def settings(self, *jobs: JobSettings, **changed: Any) -> Settings:
         """The configuration with these jobs."""
@@ -75,6 +77,7 @@ class Ground:
             board=self.board,
             clock=self.clock,
             store=self.job_store,
+            open_store=self.opened,
             catch_up_delay_seconds=lambda: 0.0,
         )
 
@@ -89,9 +92,15 @@ class Ground:
         finally:
             await room.stop()
 
+    def opened(self, settings: StoreSettings, clock: Clock) -> Store:
+        """The store of the settings, or the one that a test put in its place."""
+        return open_store(settings, clock) if self.store is None else self.store
+
     def shelf(self) -> Shelf:
         """What lies in the store."""
-        return Shelf(open_store(StoreSettings(url=str(self.directory / "store")), self.clock), self.clock)
+        settings = self.settings().backup.store
+        assert settings is not None
+        return Shelf(self.opened(settings, self.clock), self.clock)
 
     def history(self) -> list[JobRun]:
         """All runs in the database, oldest first."""
@@ -100,6 +109,12 @@ class Ground:
     def ended(self) -> list[JobRun]:
         """Those that are over."""
         return [run for run in self.history() if run.outcome is not None]
+
+    async def done(self, job: str = "nightly") -> JobRun:
+        """Ask for a run, and return it when it is over."""
+        run = await self.asked_for(job)
+        assert isinstance(run, JobRun), run
+        return run
 
     async def asked_for(self, job: str) -> JobRun | str:
         """Ask for a run as a verb does, and wait for its end; or return why there is none."""

@@ -114,8 +114,7 @@ async def test_readings_are_told_again_after_a_restart(ground: Ground) -> None:
     """From ledger and store: a failure of last night is not forgotten, nor a success."""
     ground.cluster.knobs.fail("POST", "/collections/docs/snapshots", 403, times=1_000)
     async with ground.running(job(schedule=NEVER)):
-        run = await ground.asked_for("nightly")
-        assert isinstance(run, JobRun)
+        run = await ground.done()
         assert run.outcome is Outcome.PARTLY
 
     ground.board.withdraw(next(iter(ground.board.view().standing)))
@@ -181,8 +180,7 @@ async def test_told_to_stop_a_run_gets_its_grace_and_is_cancelled_then(
     assert ground.cluster.snapshots("docs") == [[], [], []]
     ground.cluster.knobs.bytes_per_second = None
     async with ground.running(job(schedule=NEVER)):
-        again = await ground.asked_for("nightly")
-    assert isinstance(again, JobRun)
+        again = await ground.done()
     assert again.outcome is Outcome.OK
 
 
@@ -209,7 +207,7 @@ async def test_a_reload_exchanges_jobs_and_lets_a_run_end_as_it_began(ground: Gr
 async def test_a_reload_that_changes_nothing_of_jobs_keeps_what_works(ground: Ground) -> None:
     """And tells it again: the cluster's watch may have taken the readings with it."""
     async with ground.running(job(schedule=NEVER)) as room:
-        await ground.asked_for("nightly")
+        await ground.done()
         await until(lambda: ground.reading("qdrantx_backup_points", "docs"))
         ground.board.forget(CLUSTER)
 
@@ -226,13 +224,11 @@ async def test_missing_rights_are_told_at_start_and_the_job_is_failing(ground: G
     ground.api_key = "reader"
     async with ground.running(job(schedule=NEVER)) as room:
         await until(lambda: ground.reading("qdrantx_job_last_status", "nightly") == 1)
-        run = await ground.asked_for("nightly")
+        run = await ground.done()
 
-        assert isinstance(run, JobRun)
         assert run.outcome is Outcome.FAILED
         ground.api_key = "full"
-        run = await ground.asked_for("nightly")
-        assert isinstance(run, JobRun)
+        run = await ground.done()
         assert run.outcome is Outcome.OK
         await until(lambda: ground.reading("qdrantx_job_last_status", "nightly") == 0)
         await until(lambda: room.expected(CLUSTER) == {"docs", "images"})
@@ -242,7 +238,7 @@ async def test_the_newest_good_backup_is_known_in_words(ground: Ground) -> None:
     """For the page that says that a collection is gone."""
     async with ground.running(job(schedule=NEVER)) as room:
         assert room.note(CLUSTER, "docs") is None
-        await ground.asked_for("nightly")
+        await ground.done()
         await until(lambda: room.note(CLUSTER, "docs"))
 
         note = room.note(CLUSTER, "docs")

@@ -1,0 +1,73 @@
+"""Where sets are restored to for a proof, when the engine cannot open them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from urllib.parse import urlsplit
+
+from exporter.backup.restoring.reaping import Reaper
+from exporter.backup.survey import PeerAt
+from exporter.backup.verifying.levels import ServerProof
+from exporter.backup.verifying.served import served_on
+from exporter.backup.words import Level
+from exporter.clock import Clock
+from exporter.config.backup import VerifyTargetSettings
+from exporter.errors import JobError, JobLocked
+from exporter.jobs.bodies.means import Means
+from exporter.logs import get_logger
+from exporter.printable import printable
+from exporter.qdrant.courier import Courier
+from exporter.qdrant.door import Door
+
+log = get_logger()
+
+
+@asynccontextmanager
+async def serving(means: Means, cluster: str, level: Level) -> AsyncIterator[ServerProof | None]:
+    """Yield what restores for a proof; None where nothing may, or where the level opens nothing.
+
+    What a proof that was killed left behind is removed first.
+    """
+    verify = means.settings.verify
+    if level < Level.OPENED or (verify.target is None and not verify.allow_same_cluster):
+        yield None
+        return
+    async with AsyncExitStack() as stack:
+        if verify.target is not None:
+            target = _target(verify.target, means.clock)
+            stack.push_async_callback(target.courier.close)
+            await _reap(means, cluster, (target,))
+            yield served_on((target,), shelf=means.shelf, clock=means.clock)
+            return
+        peers = await stack.enter_async_context(means.reached(cluster))
+        await _reap(means, cluster, peers)
+        yield served_on(
+            peers,
+            shelf=means.shelf,
+            clock=means.clock,
+            limit_bytes=verify.same_cluster_limit_bytes,
+            free_bytes=means.free_bytes(cluster),
+        )
+
+
+def _target(settings: VerifyTargetSettings, clock: Clock) -> PeerAt:
+    key = None if settings.api_key is None else settings.api_key.reveal()
+    courier = Courier(Door(url=settings.url, api_key=key), clock)
+    return PeerAt(urlsplit(settings.url).netloc, settings.url, courier)
+
+
+async def _reap(means: Means, cluster: str, peers: Sequence[PeerAt]) -> None:
+    """Remove what killed proofs restored there. A proof under way has the lock of what it proves."""
+    reaper = Reaper(peers=peers, shelf=means.shelf, clock=means.clock)
+    for record in await means.shelf.restores():
+        if not record.scratch or record.cluster != cluster:
+            continue
+        try:
+            async with means.locks.collection(cluster, record.collection):
+                if await reaper.remove(record):
+                    log.info("restore.reaped", collection=printable(record.target))
+        except JobLocked:
+            continue
+        except JobError as error:
+            log.warning("restore.not_reaped", collection=printable(record.target), error=str(error))

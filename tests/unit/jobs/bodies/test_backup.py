@@ -1,0 +1,134 @@
+"""Jobs of kind backup: which collections, what where there is no room, what killed runs left."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from exporter.backup.words import BackupIntent, PeerIntent
+from exporter.config.backup import RetentionSettings
+from exporter.config.jobs import JobCollections
+from exporter.jobs.words import Outcome, Reason
+from tests.kit.scripted_store import ScriptedStore
+from tests.kit.snapshot_cluster import SnapshotCluster, points
+from tests.unit.backup.ground import FAST
+from tests.unit.jobs.asked import job
+from tests.unit.jobs.ground import CLUSTER, NEVER, Ground, ground_of, until
+
+ONE = RetentionSettings(last=1, daily=0, weekly=0, monthly=0)
+
+
+@pytest.fixture
+async def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ground]:
+    """Three peers with two collections."""
+    monkeypatch.setattr("exporter.jobs.room.LOOK_SECONDS", 0.02)
+    monkeypatch.setattr("exporter.jobs.making.Limits", lambda: FAST)
+    async with ground_of(tmp_path, SnapshotCluster()) as made:
+        made.cluster.create("docs", points(300), shard_number=3)
+        made.cluster.create("images", points(100), shard_number=2)
+        yield made
+
+
+async def test_only_what_is_selected_is_backed_up_and_nothing_of_ours(ground: Ground) -> None:
+    """The canary's collection is worth no backup, nor is what a proof restored."""
+    ground.cluster.create("_qdrantx_canary", points(3))
+    ground.cluster.create("_qdrantx_verify_20261126T023000Z-1a2b3c", points(3))
+    selected = JobCollections(exclude=("im*",))
+
+    async with ground.running(job(schedule=NEVER, collections=selected)):
+        run = await ground.done()
+
+    assert [part.collection for part in run.parts] == ["docs"]
+
+
+async def test_a_job_that_selects_nothing_fails_and_says_so(ground: Ground) -> None:
+    """Most likely a name was misspelt; an empty cluster is another matter."""
+    async with ground.running(job(schedule=NEVER, collections=JobCollections(include=("dosc",)))):
+        run = await ground.done()
+
+        assert (run.outcome, run.detail) == (
+            Outcome.FAILED,
+            "the job selects none of the 2 collections of prod",
+        )
+        await until(lambda: ground.reading("qdrantx_backup_missing", "dosc") == 1)
+        ground.cluster.world.collections.clear()
+        run = await ground.done()
+        assert (run.outcome, run.reason) == (Outcome.SKIPPED, Reason.EMPTY)
+
+
+async def test_a_backup_that_finds_no_room_prunes_and_is_taken_then(ground: Ground) -> None:
+    """By the same policy as ever: the newest good one of each stays."""
+    store = ScriptedStore(ground.clock)
+    ground.store = store
+    async with ground.running(job(schedule=NEVER), retention=ONE):
+        for _ in range(3):
+            assert (await ground.done()).outcome is Outcome.OK
+        store.room_bytes = sum(map(len, store.objects.values())) + 5_000
+
+        run = await ground.done()
+
+        assert run.outcome is Outcome.OK, run.detail
+        sets = await ground.shelf().sets(CLUSTER, "docs")
+        assert run.parts[0].figures["set"] == sets[0].manifest.id
+        assert len(sets) < 4
+
+
+async def test_a_backup_that_finds_no_room_even_then_fails(ground: Ground) -> None:
+    """And nothing half of it lies about."""
+    store = ScriptedStore(ground.clock)
+    ground.store = store
+    async with ground.running(job(schedule=NEVER), retention=ONE):
+        await ground.done()
+        store.room_bytes = sum(map(len, store.objects.values())) + 5_000
+
+        run = await ground.done()
+
+        assert (run.outcome, run.reason) == (Outcome.FAILED, Reason.STORE)
+        assert len(await ground.shelf().sets(CLUSTER)) == 2
+        assert await ground.shelf().fragments() == []
+
+
+async def test_what_a_killed_backup_of_another_collection_left_is_cleared_up(ground: Ground) -> None:
+    """Also of one that no job selects any more; what is not ours stays, and is told in bytes."""
+    left = "docs-392660894735341-2026-11-26-02-30-00.snapshot"
+    ground.cluster.lay_snapshot(0, "docs", left)
+    ground.cluster.lay_snapshot(1, "docs", "docs-somebody.snapshot", b"theirs")
+    part = PeerIntent("a", ground.cluster.ids[0], (), 1_800_000_000.0, left)
+    intent = BackupIntent("20261126T023000Z-1a2b3c", CLUSTER, "docs", 1_800_000_000.0, "a host", (part,))
+    await ground.shelf().save_intent(intent)
+
+    async with ground.running(job(schedule=NEVER, collections=JobCollections(include=("images",)))):
+        run = await ground.done()
+
+        assert run.outcome is Outcome.OK
+        assert ground.cluster.snapshots("docs") == [[], ["docs-somebody.snapshot"], []]
+        assert await ground.shelf().intents() == []
+        await until(lambda: ground.reading("qdrantx_backup_orphan_bytes", "b") == 6)
+        assert ground.reading("qdrantx_backup_orphan_bytes", "a") == 0
+
+
+async def test_where_no_peer_answers_the_run_fails_and_says_which(ground: Ground) -> None:
+    """Each with its reason."""
+    for number in range(3):
+        await ground.cluster.kill(number)
+
+    async with ground.running(job(schedule=NEVER)):
+        run = await ground.done()
+
+    assert run.outcome is Outcome.FAILED
+    assert run.detail.startswith("no peer says which collections there are: a: ")
+
+
+async def test_a_set_that_is_incomplete_is_a_failure_with_its_name(ground: Ground) -> None:
+    """What there is was kept, for a person to look at."""
+    await ground.cluster.kill(2)
+
+    async with ground.running(job(schedule=NEVER, collections=JobCollections(include=("docs",)))):
+        run = await ground.done()
+
+    (docs,) = run.parts
+    assert (docs.collection, docs.outcome) == ("docs", Outcome.FAILED)
+    assert docs.figures["state"] == "incomplete"
+    assert docs.figures["set"] in {one.manifest.id for one in await ground.shelf().sets(CLUSTER)}
