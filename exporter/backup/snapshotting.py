@@ -7,6 +7,7 @@ import calendar
 import re
 import time
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 from exporter.backup.calling import Limits, is_gone, may_have_been_done, patiently, told_to_wait
 from exporter.backup.survey import PeerAt
@@ -21,6 +22,7 @@ log = get_logger()
 
 # What the server calls a snapshot: the collection, the peer's id, and when it began in UTC.
 _SERVER_NAME = re.compile(r"-[0-9]+-([0-9]{4}(?:-[0-9]{2}){5})\.snapshot")
+FAILED = 500
 _STAMP = "%Y-%m-%d-%H-%M-%S"
 
 
@@ -73,45 +75,61 @@ async def make(
                 continue
             if not may_have_been_done(error):
                 raise
-            return await _found_again(peer, collection, before, error, limits, clock)
+            return await _Search(peer, collection, before, limits, clock).found(error)
         if snapshot.name in before:
             raise SnapshotLost("a snapshot of the same name lay there: somebody takes them too")
         return snapshot
     raise AssertionError
 
 
-async def _found_again(
-    peer: PeerAt,
-    collection: str,
-    before: Collection[str],
-    failure: SourceError,
-    limits: Limits,
-    clock: Clock,
-) -> SnapshotDescription:
-    """Look for a snapshot that may be made or may be under way. Raises `failure` where it is neither."""
-    log.info("snapshot.looked_for", peer=printable(peer.label), reason=str(failure))
-    began = answered = quiet_since = clock.monotonic()
-    quiet = 0
-    while clock.monotonic() - began < limits.create_seconds:
-        await asyncio.sleep(limits.look_seconds)
-        try:
-            new = new_ones(await listed(peer, collection, limits), collection, before)
-            runs = await running(peer, collection, limits)
-        except SourceError:
-            if clock.monotonic() - answered > limits.lost_seconds:
-                raise
-            continue
-        answered = clock.monotonic()
-        if runs:
-            quiet, quiet_since = 0, answered
-            continue
-        if new:
-            return the_one(new)
-        quiet += 1
-        blind = runs is None and not isinstance(failure, SourceRefused)
-        if quiet >= limits.quiet_looks and (not blind or answered - quiet_since > limits.blind_seconds):
-            break
-    raise failure
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """For a snapshot that may be made or may be under way."""
+
+    peer: PeerAt
+    collection: str
+    before: Collection[str]
+    limits: Limits
+    clock: Clock
+
+    async def found(self, failure: SourceError) -> SnapshotDescription:
+        """Look until it is there. Raises `failure` where it never comes, SnapshotLost."""
+        log.info("snapshot.looked_for", peer=printable(self.peer.label), reason=str(failure))
+        limits, clock = self.limits, self.clock
+        began = answered = quiet_since = clock.monotonic()
+        quiet = 0
+        while clock.monotonic() - began < limits.create_seconds:
+            await asyncio.sleep(limits.look_seconds)
+            try:
+                new, runs = await self._look()
+            except SourceError:
+                if clock.monotonic() - answered > limits.lost_seconds:
+                    raise
+                continue
+            answered = clock.monotonic()
+            if runs:
+                quiet, quiet_since = 0, answered
+                continue
+            if new:
+                return the_one(new)
+            quiet += 1
+            patient = runs is None and not _is_its_own_word(failure)
+            if quiet >= limits.quiet_looks and not (
+                patient and answered - quiet_since <= limits.blind_seconds
+            ):
+                break
+        raise failure
+
+    async def _look(self) -> tuple[list[SnapshotDescription], int | None]:
+        """Return what is new, and how many run: asked first, so one that ends in between is listed."""
+        runs = await running(self.peer, self.collection, self.limits)
+        there = await listed(self.peer, self.collection, self.limits)
+        return new_ones(there, self.collection, self.before), runs
+
+
+def _is_its_own_word(failure: SourceError) -> bool:
+    """A 500 is the server's own: it failed. All else a proxy may have said, or nobody."""
+    return isinstance(failure, SourceRefused) and failure.status == FAILED
 
 
 def the_one(new: Sequence[SnapshotDescription]) -> SnapshotDescription:
