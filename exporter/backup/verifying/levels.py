@@ -217,10 +217,11 @@ class Verifier:
                 problems.append(f"{copy.words}: {error}")
             else:
                 opened.append((copy, shard))
+        points = {str(copy.held.shard): shard.points for copy, shard in opened if copy.counts}
         return Findings(
             by="engine",
             problems=(*problems, *judged(manifest, opened, level)),
-            points={str(copy.held.shard): shard.points for copy, shard in opened if copy.counts},
+            points=dict(sorted(points.items(), key=lambda found: int(found[0]))),
             content=whole_content(manifest, opened),
         )
 

@@ -157,29 +157,27 @@ class _Reading:
     async def read(self, key: ShardKey, content: ContentHash) -> Searched:
         """Take all points of a shard key, or all there are, into a content; search for some of them."""
         chosen = Chosen[Mapping[str, Any]]()
-        async for record in self._records(key):
-            content.add_record(record)
-            chosen.offer(str(record["id"]), record)
+        async for page in self._pages(key):
+            await asyncio.to_thread(_take, page, content, chosen)  # some MB a page: the loop must go on
         searched = Searched()
         for record in chosen.points():
             for name, vector in _named(record.get("vector")):
                 searched += await self._searched(record["id"], vector, _using(name) | _of_key(key))
         return searched
 
-    async def _records(self, key: ShardKey) -> AsyncIterator[Mapping[str, Any]]:
+    async def _pages(self, key: ShardKey) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
         limit, offset = PAGE_POINTS, None
         while True:
             body = {"limit": limit, "with_payload": True, "with_vector": True, "offset": offset}
             asked = keeping.scroll(self._collection, body | _of_key(key))
             try:
-                page, offset = keeping.read_scroll(await self._ask(asked))
+                page, offset = await asyncio.to_thread(keeping.read_scroll, await self._ask(asked))
             except BadPayload:
                 if limit == 1:
                     raise
                 limit //= 4  # it was larger than any answer may be, perhaps
                 continue
-            for record in page:
-                yield record
+            yield page
             if offset is None:
                 return
 
@@ -232,6 +230,12 @@ def served_on(
         limit_bytes=limit_bytes,
         free_bytes=free_bytes,
     )
+
+
+def _take(page: Sequence[Mapping[str, Any]], content: ContentHash, chosen: Chosen[Mapping[str, Any]]) -> None:
+    for record in page:
+        content.add_record(record)
+        chosen.offer(str(record["id"]), record)
 
 
 def _named(vector: Any) -> list[tuple[str, Any]]:
