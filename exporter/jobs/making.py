@@ -19,6 +19,7 @@ from exporter.errors import ConfigError, JobRefused, Problem
 from exporter.jobs.bodies.backup import BackupBody
 from exporter.jobs.bodies.means import Means
 from exporter.jobs.bodies.prune import PruneBody
+from exporter.jobs.bodies.tidying import Tidying
 from exporter.jobs.bodies.verify import VerifyBody
 from exporter.jobs.ledger import Ledger
 from exporter.jobs.locks import Locks
@@ -70,4 +71,5 @@ def make_works(
         runner=Runner(ledger=ledger, locks=locks, clock=clock, stopping=stopping, ready=check),
         bodies={"backup": BackupBody(means), "verify": VerifyBody(means), "prune": PruneBody(means)},
         check=check,
+        tidying=Tidying(means),
     )

@@ -146,6 +146,7 @@ class Jobs:
         if works is not None:
             self._spawn(self._read(works), "read the store of backups")
             self._spawn(self._ask_rights(), "ask for the jobs' rights")
+            self._spawn(self._tidy(works), "clear up after killed runs")
 
     async def stop(self) -> None:
         """Begin nothing more, let end what is under way, and cancel what takes too long."""
@@ -159,8 +160,11 @@ class Jobs:
                 await asyncio.wait(running, timeout=seconds)
             for task in self._tasks.values():
                 task.cancel()
-        if self._others:
-            await asyncio.wait(list(self._others), timeout=TIDY_SECONDS)
+        others = list(self._others)
+        for task in others:  # also what a run began at its end
+            task.cancel()
+        if others:
+            await asyncio.wait(others, timeout=TIDY_SECONDS)
         if self._works is not None:
             await self._works.retire()
 
@@ -263,7 +267,7 @@ class Jobs:
                 self._rights.shown(job.name)
         finally:
             self._tell_all()
-        await self._read(works)
+        self._spawn(self._read(works), "read the store of backups")
 
     # --- looking -----------------------------------------------------------------------------------
 
@@ -319,6 +323,18 @@ class Jobs:
         works.users += 1
         try:
             await self._published.read(works.shelf, works.clusters, ready=works.check)
+        finally:
+            works.users -= 1
+            await works.close_unused()
+        self._tell_all()
+
+    async def _tidy(self, works: Works) -> None:
+        """Clear up after runs that were killed, once peers are found."""
+        await asyncio.sleep(self._catch_up_delay_seconds())
+        works.users += 1
+        try:
+            for cluster in works.clusters:
+                await works.tidying.everything(cluster)
         finally:
             works.users -= 1
             await works.close_unused()

@@ -14,6 +14,7 @@ from exporter.backup.storage.contract import Store
 from exporter.backup.storage.opening import check_store
 from exporter.clock import Clock
 from exporter.config.settings import Settings
+from exporter.jobs.bodies.tidying import Tidying
 from exporter.jobs.chores import Body
 from exporter.jobs.runner import Runner
 
@@ -28,6 +29,7 @@ class Works:
     runner: Runner
     bodies: Mapping[str, Body]  # by kind
     check: StoreCheck
+    tidying: Tidying
     users: int = 0  # runs under way, and whoever reads
     is_retired: bool = False
 

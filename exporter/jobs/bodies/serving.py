@@ -30,25 +30,34 @@ async def serving(means: Means, cluster: str, level: Level) -> AsyncIterator[Ser
     What a proof that was killed left behind is removed first.
     """
     verify = means.settings.verify
-    if level < Level.OPENED or (verify.target is None and not verify.allow_same_cluster):
-        yield None
-        return
-    async with AsyncExitStack() as stack:
-        if verify.target is not None:
-            target = _target(verify.target, means.clock)
-            stack.push_async_callback(target.courier.close)
-            await _reap(means, cluster, (target,))
-            yield served_on((target,), shelf=means.shelf, clock=means.clock)
+    async with places(means, cluster) as peers:
+        if level < Level.OPENED or peers is None:
+            yield None
             return
-        peers = await stack.enter_async_context(means.reached(cluster))
-        await _reap(means, cluster, peers)
+        await reap(means, cluster, peers)
+        beside = verify.target is None  # the original, which must not suffer from it
         yield served_on(
             peers,
             shelf=means.shelf,
             clock=means.clock,
-            limit_bytes=verify.same_cluster_limit_bytes,
-            free_bytes=means.free_bytes(cluster),
+            limit_bytes=verify.same_cluster_limit_bytes if beside else None,
+            free_bytes=means.free_bytes(cluster) if beside else None,
         )
+
+
+@asynccontextmanager
+async def places(means: Means, cluster: str) -> AsyncIterator[tuple[PeerAt, ...] | None]:
+    """Yield the servers that a proof of a cluster's sets may restore to; None where there are none."""
+    verify = means.settings.verify
+    async with AsyncExitStack() as stack:
+        if verify.target is not None:
+            target = _target(verify.target, means.clock)
+            stack.push_async_callback(target.courier.close)
+            yield (target,)
+        elif verify.allow_same_cluster:
+            yield await stack.enter_async_context(means.reached(cluster))
+        else:
+            yield None
 
 
 def _target(settings: VerifyTargetSettings, clock: Clock) -> PeerAt:
@@ -57,7 +66,7 @@ def _target(settings: VerifyTargetSettings, clock: Clock) -> PeerAt:
     return PeerAt(urlsplit(settings.url).netloc, settings.url, courier)
 
 
-async def _reap(means: Means, cluster: str, peers: Sequence[PeerAt]) -> None:
+async def reap(means: Means, cluster: str, peers: Sequence[PeerAt]) -> None:
     """Remove what killed proofs restored there. A proof under way has the lock of what it proves."""
     reaper = Reaper(peers=peers, shelf=means.shelf, clock=means.clock)
     for record in await means.shelf.restores():

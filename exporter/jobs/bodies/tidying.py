@@ -9,6 +9,7 @@ from exporter.backup.orphans import find_orphans
 from exporter.backup.survey import PeerAt
 from exporter.errors import JobError, JobLocked
 from exporter.jobs.bodies.means import Means
+from exporter.jobs.bodies.serving import places, reap
 from exporter.logs import get_logger
 
 log = get_logger()
@@ -19,6 +20,18 @@ class Tidying:
 
     def __init__(self, means: Means) -> None:
         self._means = means
+
+    async def everything(self, cluster: str) -> None:
+        """Do all of it, as at the start of a daemon; what fails is logged, and done by the next backup."""
+        try:
+            async with self._means.reached(cluster) as peers:
+                await self.intents(cluster, peers)
+                await self.orphans(cluster, peers)
+            async with places(self._means, cluster) as targets:
+                if targets is not None:
+                    await reap(self._means, cluster, targets)
+        except JobError as error:
+            log.warning("tidying.failed", qdrant_cluster=cluster, error=str(error))
 
     async def intents(
         self, cluster: str, peers: Sequence[PeerAt], *, but: frozenset[str] = frozenset()

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from exporter.backup.words import BackupIntent, PeerIntent
 from exporter.config.backup import BackupSettings
 from exporter.config.jobs import JobCollections
-from exporter.errors import ConfigError, JobRefused
+from exporter.errors import ConfigError, JobError, JobRefused
+from exporter.jobs.once import run_job
 from exporter.jobs.words import Cause, JobRun, Outcome, Reason
 from exporter.state import JobBatch, KnownJob
 from tests.kit.snapshot_cluster import SnapshotCluster, points
@@ -260,3 +262,33 @@ async def test_a_store_whose_library_is_not_installed_is_a_problem_of_the_config
 
     with pytest.raises(ConfigError, match="a store in a bucket needs the extra s3"):
         room.build(ground.settings(job()))
+
+
+async def test_what_a_killed_backup_left_is_cleared_up_at_the_next_start(ground: Ground) -> None:
+    """Without waiting for the next run: its snapshot goes, and its intent is closed."""
+    left = "docs-392660894735341-2026-11-26-02-30-00.snapshot"
+    ground.cluster.lay_snapshot(0, "docs", left)
+    part = PeerIntent("a", ground.cluster.ids[0], (), 1_800_000_000.0, left)
+    intent = BackupIntent("20261126T023000Z-1a2b3c", CLUSTER, "docs", 1_800_000_000.0, "a host", (part,))
+    await ground.shelf().save_intent(intent)
+
+    async with ground.running(job(schedule=NEVER)):
+        await until(lambda: ground.cluster.snapshots("docs") == [[], [], []])
+        await until(lambda: ground.reading("qdrantx_backup_orphan_bytes", "a") == 0)
+
+    assert await ground.shelf().intents() == []
+
+
+async def test_a_job_can_be_done_where_no_daemon_runs(ground: Ground) -> None:
+    """By a verb, in its own process: the run is in the ledger as any other."""
+    settings = ground.settings(job(schedule=NEVER))
+
+    run = await run_job(
+        settings, "nightly", peers_of=ground.peers_of, clock=ground.clock, store=ground.job_store
+    )
+
+    assert (run.outcome, run.cause) == (Outcome.OK, Cause.PERSON)
+    assert ground.history() == [run]
+    assert ground.open_couriers == 0
+    with pytest.raises(JobError, match="there is no job of this name in the configuration"):
+        await run_job(settings, "weekly", peers_of=ground.peers_of, clock=ground.clock, store=None)
