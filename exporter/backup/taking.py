@@ -165,7 +165,7 @@ class _Run:
         except BaseException:
             await _shielded(self._give_up(), self._ground.limits.cleanup_seconds)
             raise
-        await self._book.close()
+        await _tried(self._book.close())  # the set is there; the next run closes what stayed open
         return manifest, moved
 
     async def _expected_bytes(self) -> int:
@@ -270,11 +270,14 @@ class _Run:
         )
 
     async def _give_up(self) -> None:
-        """Leave as little as can be: nothing in the store, and on the servers what the intent says."""
+        """Leave as little as can be: nothing in the store, and on the servers what the intent says.
+
+        The store first: on a disk that is full, not even the intent could be changed.
+        """
+        await _tried(self._ground.shelf.discard(self._place))
         for label in tuple(self._book.named):
-            await self._archiver.delete(self._peer(label))
-        await self._book.close()
-        await self._ground.shelf.discard(self._place)
+            await _tried(self._archiver.delete(self._peer(label)))
+        await _tried(self._book.close())
 
     def _peer(self, label: str) -> PeerAt:
         return next(peer for peer in self._ground.peers if peer.label == label)
@@ -289,10 +292,18 @@ def _schema_in(passing: Passing | None) -> dict[str, Any]:
     return {} if passing is None else schema_of_archive(passing.payload_index)
 
 
+async def _tried(work: Awaitable[None]) -> None:
+    """Do a part of a clean-up. What fails of it is only logged, for another error is the one to tell."""
+    try:
+        await work
+    except ExporterError as error:
+        log.warning("backup.left", reason=str(error))
+
+
 async def _shielded(work: Coroutine[Any, Any, None], longest_seconds: float) -> None:
-    """Do what is owed also by a run that is cancelled, within a time; what fails of it is only logged."""
+    """Do what is owed also by a run that is cancelled, within a time."""
     task = asyncio.ensure_future(asyncio.wait_for(work, longest_seconds))
     try:
         await asyncio.shield(task)
-    except (ExporterError, TimeoutError) as error:
-        log.warning("backup.left", reason=str(error) or "no time left to clean up")
+    except TimeoutError:
+        log.warning("backup.left", reason=f"not cleaned up within {longest_seconds:g} s")

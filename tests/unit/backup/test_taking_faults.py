@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from exporter.backup.shelf import Shelf
+from exporter.backup.storage.bandwidth import Bandwidth
+from exporter.backup.storage.local import LocalStore
 from exporter.backup.taking import SetIncomplete
 from exporter.backup.words import SetState
 from exporter.errors import JobError, StoreDenied, StoreError, StoreFull
+from tests.kit.small_disk import small_disk
 from tests.kit.snapshot_cluster import SnapshotAnswer, SnapshotCluster, points
 from tests.unit.backup.ground import FAST, Ground, ground_of
 
@@ -519,6 +525,34 @@ async def test_a_store_that_is_full_midway_keeps_nothing_of_the_set(ground: Grou
     assert await ground.is_clean()
 
 
+async def test_a_disk_that_fills_up_during_a_download_keeps_nothing_of_the_set(
+    tmp_path: Path, ground: Ground
+) -> None:
+    """A real one, filled by somebody else after we looked at its room."""
+    with small_disk(tmp_path / "disk") as disk:
+        store = LocalStore(disk.path, bandwidth=Bandwidth(None, clock=ground.clock), clock=ground.clock)
+        ground.shelf = Shelf(store, ground.clock)
+        ground.cluster.knobs.padding_bytes = 1_000_000
+
+        def fill(peer: int, method: str, path: str) -> None:
+            if peer == 1 and method == "GET" and re.search(SNAPSHOT, path):
+                disk.fill()
+
+        ground.cluster.knobs.on_request = fill
+
+        with pytest.raises(StoreFull):
+            await ground.take()
+
+        contents = await ground.shelf.contents()
+        assert contents.sets == ()
+        assert contents.fragments == ()
+        disk.empty()
+        ground.cluster.knobs.on_request = None
+        await ground.take()
+        assert await ground.is_clean()
+        await store.close()
+
+
 @pytest.mark.parametrize(
     ("what", "path"),
     [
@@ -576,6 +610,18 @@ async def test_a_manifest_whose_put_was_answered_too_late_is_still_the_set(groun
     manifest = await ground.take()
 
     assert (await ground.sets())[0].manifest == manifest
+
+
+async def test_an_intent_that_cannot_be_closed_does_no_harm_to_the_set(ground: Ground) -> None:
+    """The set is there; the next run finds nothing on the servers and closes it."""
+    ground.store.fail("delete", "intents/", lambda: StoreError("memory: 500"))
+
+    manifest = await ground.take()
+
+    assert (await ground.sets())[0].manifest == manifest
+    assert len(await ground.shelf.intents()) == 1
+    await ground.take()
+    assert await ground.is_clean()
 
 
 async def test_a_slow_store_is_only_slow(ground: Ground) -> None:
