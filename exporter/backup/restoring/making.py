@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 
 from exporter.backup.calling import may_have_been_done
-from exporter.backup.restoring import lineup, settling
-from exporter.backup.restoring.lineup import MakeKey
+from exporter.backup.restoring import lineup, schema, settling
+from exporter.backup.restoring.lineup import DropKey, MakeKey
 from exporter.backup.restoring.plan import creation, key_creation, keys_of
 from exporter.backup.restoring.schema import Mark
 from exporter.backup.restoring.target import Places, Target
 from exporter.backup.restoring.words import RestorePlan, TargetSeen
+from exporter.backup.words import KeyLayout
 from exporter.clock import Clock
-from exporter.errors import JobError, SourceError
+from exporter.errors import JobError, SourceError, SourceRefused
 from exporter.printable import printable
 from exporter.qdrant import keeping
 
 # A request of which nobody knows what became of it is made again so often at most, one after the other.
 TRIES = 3
+# What a server says to a second creation: 409 of a collection, 400 of a shard key (seen on 1.18.3).
+EXISTS = frozenset({400, 409})
 
 
 class Maker:
@@ -44,42 +48,63 @@ class Maker:
         return await self._ready()
 
     async def _create(self, mark: Mark) -> None:
-        asked = creation(self._plan.manifest, self._seen, mark)
         try:
-            await self._target.do(asked)
+            await self._target.do(creation(self._plan.manifest, self._seen, mark))
         except SourceError as error:
-            if not may_have_been_done(error) or not await self._appeared():
+            # An earlier run may have been killed while the server was at it: then it says "exists already".
+            if not _may_be_there(error) or not await self._appeared(mark):
                 raise
 
-    async def _appeared(self) -> bool:
-        """Wait for a collection that was asked for, while nobody knows whether it comes."""
+    async def _appeared(self, mark: Mark) -> bool:
+        """Wait for a collection with our mark, while nobody knows whether it comes."""
+        if not schema.keeps_metadata(self._seen.oldest):
+            return False
         for _ in range(TRIES):
             await asyncio.sleep(self._target.limits.look)
-            if self._target.name in keeping.read_collections(await self._target.ask(keeping.collections())):
+            seen = await self._target.look()
+            if seen.description is not None and schema.mark_of(seen.description.config) == mark:
                 return True
         return False
 
     async def _keys(self) -> None:
         """Make the shard keys and take the fillers away, one request after the other, each after a look."""
         wanted = keys_of(self._plan.manifest)
-        failures = 0
+        before: MakeKey | DropKey | None = None
+        times = 0
         while wanted:
-            said = keeping.read_placement(await self._target.ask(keeping.placement(self._target.name)))
-            step = lineup.next_step(wanted, said.keys)
+            there = await self._keys_there(wanted)
+            step = lineup.next_step(wanted, there)
             if step is None:
                 return
-            if isinstance(step, MakeKey):
-                asked = key_creation(self._plan.manifest, self._seen, step)
-            else:
-                asked = keeping.delete_key(self._target.name, step.key)
+            times = times + 1 if step == before else 1
+            before = step
             try:
-                await self._target.do(asked)
-                failures = 0
+                await self._make(step)
             except SourceError as error:
-                failures += 1
-                if failures == TRIES or not may_have_been_done(error):
+                # refused, perhaps, because it is done by now: what is there tells
+                if times == TRIES or not _may_be_there(error):
                     raise
                 await asyncio.sleep(self._target.limits.look)
+
+    async def _make(self, step: MakeKey | DropKey) -> None:
+        if isinstance(step, MakeKey):
+            await self._target.do(key_creation(self._plan.manifest, self._seen, step))
+        else:
+            await self._target.do(keeping.delete_key(self._target.name, step.key))
+
+    async def _keys_there(self, wanted: Sequence[KeyLayout]) -> Mapping[str | int, Sequence[int]]:
+        """Return the keys that are there, once the server is not making one any more."""
+        began = self._clock.monotonic()
+        while True:
+            asked = keeping.placement(self._target.name)
+            there = keeping.read_placement(await self._target.ask(asked)).keys
+            unfinished = lineup.unfinished(wanted, there)
+            if not unfinished:
+                return there
+            if self._clock.monotonic() - began > self._target.limits.write:
+                names = ", ".join(printable(str(key)) for key in unfinished)
+                raise JobError(f"the server does not finish the shard keys {names}")
+            await asyncio.sleep(self._target.limits.look)
 
     async def _ready(self) -> Places:
         """Wait until every peer shows all shards in their places. A resumed target may have Dead replicas."""
@@ -109,3 +134,8 @@ class Maker:
                     f"on {label} the shard keys of {printable(self._target.name)} have other shards than in"
                     " the backup; delete it and begin again"
                 )
+
+
+def _may_be_there(error: SourceError) -> bool:
+    """Whether what was asked for may be there all the same: nobody knows, or it was there before."""
+    return may_have_been_done(error) or (isinstance(error, SourceRefused) and error.status in EXISTS)

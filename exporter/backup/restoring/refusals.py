@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from exporter.backup.restoring import lineup, schema
 from exporter.backup.restoring.words import RestoreOptions, ShardUpload, TargetSeen
@@ -25,7 +26,10 @@ def resumed(records: Iterable[RestoreRecord], seen: TargetSeen, set_id: str) -> 
     ours = [record for record in records if record.set_id == set_id and record.target == seen.name]
     mark = schema.mark_of(seen.description.config)
     if mark is not None:
-        return next((record for record in ours if record.id == mark.restore_id), None)
+        found = next((record for record in ours if record.id == mark.restore_id), None)
+        if found is not None and set(found.peers) != seen.holders:
+            return replace(found, uploaded=())  # what it says of shards is of other servers
+        return found
     if schema.keeps_metadata(seen.oldest):
         return None
     made_here = [
@@ -34,6 +38,25 @@ def resumed(records: Iterable[RestoreRecord], seen: TargetSeen, set_id: str) -> 
         if record.state is not RestoreState.DONE and record.peers and set(record.peers) == seen.holders
     ]
     return max(made_here, key=lambda record: record.id, default=None)
+
+
+def begun(
+    records: Iterable[RestoreRecord], seen: TargetSeen, set_id: str, *, scratch: bool
+) -> tuple[RestoreRecord, ...]:
+    """Return the restores of this set that came to nothing here: the target is not there. Newest first.
+
+    The newest is taken up under its own id: a server may be making what it asked for at this moment.
+    """
+    if seen.exists:
+        return ()
+    found = [
+        record
+        for record in records
+        if (record.set_id, record.target, record.scratch) == (set_id, seen.name, scratch)
+        and record.state is not RestoreState.DONE
+        and set(record.peers) <= seen.members
+    ]
+    return tuple(sorted(found, key=lambda record: record.id, reverse=True))
 
 
 def finished(records: Iterable[RestoreRecord], seen: TargetSeen, set_id: str) -> RestoreRecord | None:

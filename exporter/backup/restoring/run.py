@@ -15,7 +15,7 @@ from exporter.backup.progress import Progress, Silent, step
 from exporter.backup.restoring.making import Maker
 from exporter.backup.restoring.plan import archives_of, default_target, plan
 from exporter.backup.restoring.proving import Finisher, Prover, take_mark_away
-from exporter.backup.restoring.refusals import finished, resumed
+from exporter.backup.restoring.refusals import begun, finished, resumed
 from exporter.backup.restoring.schema import Mark, keeps_metadata
 from exporter.backup.restoring.sending import Sender, holder_of
 from exporter.backup.restoring.settling import NotProven, is_right
@@ -83,7 +83,8 @@ class Restorer:
         sender = Sender(manifest, store=self._shelf.store, progress=self._progress)
         await sender.check_sizes(archives_of(planned.uploads))
         return _Run(
-            planned=planned, seen=seen, target=target, sender=sender, options=options,
+            planned=planned, begun=begun(records, seen, manifest.id, scratch=options.scratch),
+            seen=seen, target=target, sender=sender, options=options,
             shelf=self._shelf, clock=self._clock, progress=self._progress,
         )  # fmt: skip
 
@@ -95,6 +96,7 @@ class _Run:
         self,
         *,
         planned: RestorePlan,
+        begun: Sequence[RestoreRecord],
         seen: TargetSeen,
         target: Target,
         sender: Sender,
@@ -111,13 +113,14 @@ class _Run:
         self._shelf = shelf
         self._clock = clock
         self._progress = progress
+        self._begun = begun
         self._record = planned.resumes or self._new_record()
 
     async def go(self) -> Restored:
         """Make, send, prove; the record says how far it came whatever happens."""
         began = self._clock.monotonic()
-        if self.plan.resumes is None:
-            await self._forget_earlier()
+        for record in self._begun[1:]:
+            await self._shelf.remove_restore(record.id)
         await self._keep(state=RestoreState.OPEN, detail="")
         try:
             places = await self._make()
@@ -186,7 +189,7 @@ class _Run:
     def _new_record(self) -> RestoreRecord:
         manifest, now = self.plan.manifest, self._clock.now()
         return RestoreRecord(
-            id=layout.new_id(now),
+            id=self._begun[0].id if self._begun else layout.new_id(now),
             set_id=manifest.id,
             cluster=manifest.cluster,
             collection=manifest.collection,
@@ -197,14 +200,6 @@ class _Run:
             changed_at=now,
             uploaded=(),
         )
-
-    async def _forget_earlier(self) -> None:
-        """Remove records of this set and target that came to nothing: the target is not there."""
-        for record in await self._shelf.restores():
-            is_same = (record.set_id, record.target) == (self._record.set_id, self._record.target)
-            is_here = set(record.peers) <= self._seen.members
-            if is_same and is_here and record.state is not RestoreState.DONE:
-                await self._shelf.remove_restore(record.id)
 
     async def _keep(self, **changed: Any) -> None:
         self._record = replace(self._record, **changed)

@@ -17,6 +17,8 @@ from exporter.qdrant.asked import Asked
 from exporter.qdrant.keeping import Placement
 
 WORKING = "working"
+# A collection that is being made is there, and cannot be described before it is whole (seen on 1.18.3).
+DESCRIBING_TRIES = 5
 # The least that anybody's disk and network do, for limits that grow with what is moved.
 SLOWEST_BYTES_PER_SECOND = 5 << 20
 
@@ -49,7 +51,12 @@ class Target:
 
     async def look(self) -> TargetSeen:
         """Return what there is. Raises nothing: a peer that fails is among the troubles."""
-        return target_seen(await look(self.peers, self.name, self._clock, self.limits.calls))
+        for _ in range(DESCRIBING_TRIES):
+            seen = target_seen(await look(self.peers, self.name, self._clock, self.limits.calls))
+            if not seen.exists or seen.description is not None:
+                break
+            await asyncio.sleep(self.limits.look)
+        return seen
 
     async def do(self, asked: Asked, seconds: float | None = None) -> bytes:
         """Send a request that writes, once. Raises SourceError."""

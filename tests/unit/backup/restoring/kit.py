@@ -12,6 +12,7 @@ from typing import Any
 from exporter.backup.archive.walk import TarWalk, shards_of
 from exporter.backup.progress import Progress
 from exporter.backup.restoring.run import Restorer
+from exporter.backup.restoring.target import RestoreLimits
 from exporter.backup.restoring.words import Restored, RestoreOptions
 from exporter.backup.shelf import Shelf, place_of
 from exporter.backup.survey import PeerAt
@@ -34,6 +35,7 @@ class Ground:
     store: ScriptedStore
     shelf: Shelf
     peers: tuple[PeerAt, ...]
+    limits: RestoreLimits | None = None
 
     async def stored(self, name: str, **changed: Any) -> StoredSet:
         """Store what the cluster holds of a collection now, its manifest changed as told."""
@@ -41,7 +43,9 @@ class Ground:
 
     def restorer(self, progress: Progress | None = None) -> Restorer:
         """Make a restorer into this cluster."""
-        return Restorer(peers=self.peers, shelf=self.shelf, clock=LoopClock(), progress=progress)
+        return Restorer(
+            peers=self.peers, shelf=self.shelf, clock=LoopClock(), progress=progress, limits=self.limits
+        )
 
     def options(self, **options: Any) -> RestoreOptions:
         """Say what is wanted."""

@@ -14,6 +14,7 @@ from exporter.backup.restoring.lineup import (
     next_step,
     obstacles,
     steps,
+    unfinished,
 )
 from exporter.backup.words import KeyLayout
 from exporter.errors import JobError
@@ -118,8 +119,8 @@ def test_ids_that_are_taken_or_below_the_first_are_an_obstacle(shards: tuple[int
 
 def test_a_key_with_the_name_of_a_filler_is_an_obstacle() -> None:
     """It would be taken for one, and deleted."""
-    assert obstacles([KeyLayout(f"{FILLER}1", (1,))]) == (
-        "a shard key begins with __qdrantx_gap_, as our fillers do",
+    assert obstacles([KeyLayout(f"{FILLER}1_1", (1,))]) == (
+        "a shard key is called __qdrantx_gap_..., as our fillers are",
     )
 
 
@@ -133,6 +134,15 @@ def test_a_key_that_is_missing_below_others_cannot_be_made_any_more() -> None:
     """Ids only grow."""
     with pytest.raises(JobError, match="'a' is missing in the target"):
         next_step([KeyLayout("a", (1,)), KeyLayout("b", (2,))], {"b": (2,)})
+
+
+def test_a_key_whose_shards_are_still_being_made_is_waited_for() -> None:
+    """The server shows them one by one: what comes next would be counted from the wrong id."""
+    wanted = [KeyLayout("a", (5, 6))]
+
+    assert unfinished(wanted, {f"{FILLER}1_4": (1, 2)}) == (f"{FILLER}1_4",)
+    assert unfinished(wanted, {f"{FILLER}1_4": (1, 2, 3, 4), "a": (5,)}) == ("a",)
+    assert unfinished(wanted, {f"{FILLER}1_4": (1, 2, 3, 4), "a": (5, 6), "theirs": (7,)}) == ()
 
 
 def test_a_number_and_its_text_are_two_keys() -> None:

@@ -191,10 +191,10 @@ def test_a_key_has_as_many_replicas_as_it_had_and_no_more_than_there_are_peers()
 def test_a_filler_has_one_replica_and_no_place() -> None:
     """It is gone in a moment."""
     body = key_creation(
-        manifest(config=CUSTOM), seen(), MakeKey("__qdrantx_gap_1", (1,), filler=True)
+        manifest(config=CUSTOM), seen(), MakeKey("__qdrantx_gap_1_1", (1,), filler=True)
     ).request.body
 
-    assert body == b'{"shard_key":"__qdrantx_gap_1","shards_number":1,"replication_factor":1}'
+    assert body == b'{"shard_key":"__qdrantx_gap_1_1","shards_number":1,"replication_factor":1}'
 
 
 @pytest.mark.parametrize(

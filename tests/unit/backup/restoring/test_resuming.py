@@ -9,6 +9,7 @@ import pytest
 
 from exporter.backup.restoring.plan import default_target
 from exporter.backup.restoring.schema import MARK
+from exporter.backup.restoring.target import RestoreLimits
 from exporter.backup.words import RestoreState
 from exporter.errors import JobError, JobRefused, StoreError, StoreShort
 from tests.kit.snapshot_cluster import points
@@ -57,6 +58,48 @@ async def test_a_restore_killed_at_any_request_is_finished_by_the_next_call(vers
     assert [number for number, _ in refused] == ([1] if version == "1.12.6" else [])
 
 
+async def test_a_collection_that_the_server_was_still_making_is_gone_on_with() -> None:
+    """The run before was killed as it asked for it; now the server says that it exists already."""
+    async with ground() as here:
+        here.cluster.create("docs", points(60))
+        kept = await here.stored("docs")
+        here.cluster.knobs.fail("PUT", TARGET, times=9)
+        with pytest.raises(JobError):
+            await here.restore(kept)
+        here.cluster.knobs.failures.clear()
+        [record] = await here.shelf.restores()
+
+        def finish(_: int, method: str, path: str) -> None:
+            if method == "PUT" and path.endswith(TARGET):
+                here.cluster.knobs.on_request = None
+                mark = {"id": record.id, "set": SET_ID, "scratch": False}
+                here.cluster.create(TARGET, metadata={MARK: mark})
+
+        here.cluster.knobs.on_request = finish
+        done = await here.restore(kept)
+
+        assert done.record.id == record.id
+        assert here.cluster.points(TARGET) == points(60)
+
+
+async def test_a_collection_that_somebody_else_made_in_that_moment_is_left_alone() -> None:
+    """It has no mark of ours."""
+    async with ground() as here:
+        here.cluster.create("docs", points(60))
+        kept = await here.stored("docs")
+
+        def interfere(_: int, method: str, path: str) -> None:
+            if method == "PUT" and path.endswith(TARGET):
+                here.cluster.knobs.on_request = None
+                here.cluster.create(TARGET, points(5))
+
+        here.cluster.knobs.on_request = interfere
+        with pytest.raises(JobError, match="already exists"):
+            await here.restore(kept)
+
+        assert here.cluster.points(TARGET) == points(5)
+
+
 async def test_shards_that_are_there_are_not_sent_again() -> None:
     """The record says what was taken, and the points that it is there still."""
     async with ground() as here:
@@ -95,6 +138,8 @@ async def test_a_peer_that_dies_midway_ends_the_restore_and_its_return_lets_it_g
     async with ground() as here:
         here.cluster.create("docs", points(600), shard_number=6, replication_factor=2)
         kept = await here.stored("docs")
+
+        here.limits = RestoreLimits(moving=20.0)
 
         async def die(peer: int, method: str, path: str) -> None:
             if "/shards/2/snapshots/upload" in path:
