@@ -25,7 +25,7 @@ READ_AHEAD_BYTES = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to send. `path` is percent-encoded; `body` is JSON, b"" for none, or made as it is sent.
+    """What to send. `path` is percent-encoded; `body` is JSON, b"" for none; `stream` is made as it is sent.
 
     `once`: what it does must not be done twice, so it goes out on a connection of its own, that no
     idle time can have closed, and is never repeated.
@@ -33,7 +33,8 @@ class Request:
 
     path: str
     method: str = "GET"
-    body: bytes | AsyncIterator[bytes] = b""
+    body: bytes = b""
+    stream: AsyncIterator[bytes] | None = None
     headers: Mapping[str, str] | None = None
     once: bool = False
 
@@ -107,7 +108,7 @@ class Connections:
             request.method,
             self._door.target(request.path),
             headers=headers,
-            data=request.body or None,
+            data=request.body or request.stream,
             allow_redirects=False,
             ssl=context,
             server_hostname=self._door.server_name if self._door.encrypted else None,

@@ -108,7 +108,7 @@ class _Form:
         self._rest = memoryview(head)  # read and not given yet
         self._read_bytes = 0  # of the file
         self._ended = False  # all is given but the tail, or the tail too
-        self.request = Request(upload.path, "POST", self, headers, once=True)
+        self.request = Request(upload.path, "POST", stream=self, headers=headers, once=True)
         self.limit: asyncio.Timeout | None = None
         self.failure: Exception | None = None  # of the chunks
         self.sent = False

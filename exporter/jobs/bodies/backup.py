@@ -95,6 +95,7 @@ class BackupChore:
             shelf=means.shelf,
             clock=means.clock,
             job=self._job.name,
+            progress=means.progress,
             count=Verifier(shelf=means.shelf, clock=means.clock, engine=means.engine).count,
             limits=means.limits,
         )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from exporter.backup.archive.engine import Engine
 from exporter.backup.calling import Limits, patiently
+from exporter.backup.progress import Progress, Silent
 from exporter.backup.pruning import Pruning, Terms
 from exporter.backup.shelf import Shelf
 from exporter.backup.survey import PeerAt
@@ -37,6 +38,7 @@ class Means:
     clock: Clock
     limits: Limits
     engine: Engine | None  # opens archives; None: it is not installed
+    progress: Progress = field(default_factory=Silent)  # of what a person watches
 
     @asynccontextmanager
     async def reached(self, cluster: str) -> AsyncIterator[tuple[PeerAt, ...]]:

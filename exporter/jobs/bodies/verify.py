@@ -33,7 +33,13 @@ class VerifyBody:
         stored = sorted({one.manifest.collection for one in sets})
         names = tuple(name for name in stored if job.collections.selects(name))
         async with serving(means, cluster, level) as served:
-            verifier = Verifier(shelf=means.shelf, clock=means.clock, engine=means.engine, served=served)
+            verifier = Verifier(
+                shelf=means.shelf,
+                clock=means.clock,
+                engine=means.engine,
+                served=served,
+                progress=means.progress,
+            )
             yield VerifyChore(means, verifier, cluster, level, names)
 
 
