@@ -100,10 +100,6 @@ class Ledger:
         Raises StateError: then nothing can be kept from the start.
         """
         if self._store is None:
-            log.warning(
-                "jobs.unkept",
-                hint="set --state.dir: without it missed runs are not made up for after a restart",
-            )
             return ()
         stored = await self._store.in_thread(self._store.load)
         self._next_id = stored.next_id

@@ -23,20 +23,20 @@ from exporter.clock import Clock
 from exporter.config.backup import StoreSettings
 from exporter.config.jobs import JobSettings
 from exporter.config.settings import Settings
-from exporter.errors import StateError
 from exporter.jobs.due import overdue
 from exporter.jobs.facts import cluster_of, covered, job_facts
 from exporter.jobs.ledger import Ledger
 from exporter.jobs.making import make_works
 from exporter.jobs.published import Published
 from exporter.jobs.records import job_producer, job_readings
+from exporter.jobs.requests import Requests
 from exporter.jobs.schedule import previous_fire
 from exporter.jobs.scheduler import Scheduler
 from exporter.jobs.watching_rights import RightsWatch
 from exporter.jobs.words import Cause, Outcome, Reason, Verdict
 from exporter.jobs.works import Works
 from exporter.logs import get_logger
-from exporter.state import JobStore, RunRequest
+from exporter.state import JobStore
 
 log = get_logger()
 
@@ -49,8 +49,6 @@ READ_AGAIN_SECONDS = 600.0
 GRACE_SECONDS = 20.0
 # What a cancelled run needs to put down what it holds: ten seconds for what it left on servers.
 TIDY_SECONDS = 12.0
-# A request that lay longer is of a person who went away, when no daemon was there.
-REQUEST_LASTS_SECONDS = 300.0
 
 
 def _catch_up_delay_seconds() -> float:
@@ -85,10 +83,10 @@ class Jobs:
         self._peers_of = peers_of
         self._board = board
         self._clock = clock
-        self._job_store = store
         self._open_store = open_store
         self._catch_up_delay_seconds = catch_up_delay_seconds
         self._ledger = Ledger(store=store, clock=clock)
+        self._requests = Requests(store=store, clock=clock)
         self._published = Published(board=board)
         self._rights = RightsWatch(peers_of=peers_of, clock=clock)
         self._scheduler = Scheduler(due=self._due)
@@ -97,7 +95,6 @@ class Jobs:
         self._tasks: dict[str, asyncio.Task[None]] = {}  # what is due or under way, by job
         self._others: set[asyncio.Task[None]] = set()
         self._told: set[str] = set()  # clusters whose jobs or backups stand on the Board
-        self._failure = ""
 
     # --- life --------------------------------------------------------------------------------------
 
@@ -136,6 +133,8 @@ class Jobs:
             self._tell_all()
             return
         jobs = self._jobs()
+        if jobs and not self._ledger.keeps:
+            log.warning("jobs.unkept", hint="set --state.dir: else a restart knows of no run that was missed")
         await self._ledger.know(jobs)
         self._scheduler.exchange(jobs)
         if before is not None:
@@ -240,7 +239,7 @@ class Jobs:
 
     def _over(self, name: str, begun: asyncio.Future[int], task: asyncio.Task[None]) -> None:
         begun.cancel()
-        if self._tasks.get(name) is task:
+        if self._tasks.get(name) is task:  # cancelled before it ran
             del self._tasks[name]
         _log_failure(task)
 
@@ -255,6 +254,8 @@ class Jobs:
         finally:
             works.users -= 1
             await works.close_unused()
+            # at once: who saw the end in the ledger may ask for the next
+            self._tasks.pop(job.name, None)
 
     async def _whole_run(self, works: Works, job: JobSettings, asked: _Asked) -> None:
         cluster = cluster_of(job, works.clusters)
@@ -276,7 +277,7 @@ class Jobs:
         minute_at = read_at = self._clock.monotonic()
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            await self._answer_requests()
+            await self._requests.look(self._wanted_by_a_person)
             now = self._clock.monotonic()
             if now - minute_at >= MINUTE_SECONDS:
                 minute_at = now
@@ -286,37 +287,15 @@ class Jobs:
                 read_at = now
                 await self._read(self._works)
 
-    async def _answer_requests(self) -> None:
-        store = self._job_store
-        if store is None:
-            return
-        try:
-            for request in await store.in_thread(store.requests):
-                await self._answer(store, request)
-        except StateError as error:
-            if str(error) != self._failure:
-                log.error("state.failed", error=str(error))
-            self._failure = str(error)
-        else:
-            self._failure = ""
-
-    async def _answer(self, store: JobStore, request: RunRequest) -> None:
-        job, works, number = self._job(request.job), self._works, request.number
-        running = self._ledger.record(request.job).running
-        if self._clock.now() - request.requested_at > REQUEST_LASTS_SECONDS:
-            refusal = "it was asked for too long ago, when no daemon looked"
-        elif job is None or works is None:
-            refusal = self._no_such(request.job)
-        elif request.job in self._tasks:
-            refusal = f"it is under way{'' if running is None else f', as run {running.id}'}"
-        else:
-            begun = self._begin(works, job, self._clock.now(), Cause.PERSON)
-            await asyncio.wait([begun])
-            if not begun.cancelled():
-                await store.in_thread(lambda: store.answer(number, run=begun.result()))
-                return
-            refusal = "the daemon is stopping"
-        await store.in_thread(lambda: store.answer(number, refusal=refusal))
+    def _wanted_by_a_person(self, name: str) -> asyncio.Future[int] | str:
+        """Begin a run that a person asks for; return its number to come, or why there is none."""
+        job, works, running = self._job(name), self._works, self._ledger.record(name).running
+        if job is None or works is None:
+            names = ", ".join(job.name for job in self._jobs()) or "none"
+            return f"there is no job of this name in the configuration; there are: {names}"
+        if name in self._tasks:
+            return f"it is under way{'' if running is None else f', as run {running.id}'}"
+        return self._begin(works, job, self._clock.now(), Cause.PERSON)
 
     async def _read(self, works: Works) -> None:
         """Read what the store holds, and tell it."""
@@ -374,10 +353,6 @@ class Jobs:
 
     def _job(self, name: str) -> JobSettings | None:
         return next((job for job in self._jobs() if job.name == name), None)
-
-    def _no_such(self, name: str) -> str:
-        names = ", ".join(job.name for job in self._jobs()) or "none"
-        return f"there is no job of this name in the configuration; there are: {names}"
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
