@@ -49,10 +49,14 @@ async def restore_now(settings: Settings, wanted: Wanted, showing: Showing) -> i
         async with it.locks.cluster(cluster.name):
             with showing.progress() as progress:
                 restorer = Restorer(peers=peers, shelf=it.shelf, clock=clock, progress=progress)
-                for warning in (await restorer.plan(stored, options)).warnings:
+                told = (await restorer.plan(stored, options)).warnings
+                for warning in told:  # before anything is done
                     showing.warn(f"note: {warning}")
                 restored = await restorer.restore(stored, options)
     _show(stored, restored, showing)
+    for warning in restored.warnings:
+        if warning not in told:
+            showing.warn(f"note: {warning}")
     return exit_codes.DONE
 
 
@@ -141,8 +145,6 @@ def _show(stored: StoredSet, restored: Restored, showing: Showing) -> None:
             for one in restored.replicas
         ],
     )
-    for warning in restored.warnings:
-        showing.say(f"note: {warning}")
 
 
 def _replica_document(one: ReplicaSeen, restored: Restored) -> dict[str, Any]:
