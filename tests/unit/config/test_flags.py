@@ -54,7 +54,7 @@ def test_every_flag_has_an_example_here_or_a_test_of_its_own() -> None:
     """A flag that does nothing would otherwise go unnoticed."""
     own = {
         "config.file", "web.config.file", "qdrant.url", "qdrant.api-key-file", "qdrant.no-discovery",
-        "alert.webhook",
+        "alert.webhook", "store",
     }  # fmt: skip
 
     assert {flag.name for flag in FLAGS} == own | set(EXAMPLES)
@@ -246,3 +246,40 @@ def test_the_table_of_flags_is_there_without_pydantic() -> None:
 def test_no_secret_can_be_typed_as_a_flag() -> None:
     """Only by file or by variable."""
     assert {flag.name for flag in SECRET_VARIABLES} & {flag.name for flag in FLAGS} == set()
+
+
+@pytest.mark.parametrize(
+    ("written", "url"),
+    [
+        ("backups", str(Path.cwd() / "backups")),
+        ("/var/backups", "/var/backups"),
+        ("s3://bucket/qdrant", "s3://bucket/qdrant"),
+    ],
+)
+def test_a_store_can_be_given_without_a_file(written: str, url: str) -> None:
+    """`backup run --qdrant.url U --store DIR`; a directory is meant from where the command runs."""
+    by_flag = load(None, {"qdrant.url": ["http://a"], "store": written}, {})
+    by_variable = load(None, {"qdrant.url": ["http://a"]}, {"QDRANT_EXPORTER_STORE": written})
+
+    assert by_flag.backup.store is not None
+    assert by_flag.backup.store.url == url
+    assert by_variable == by_flag
+
+
+def test_the_store_of_the_flag_takes_the_place_of_the_file_s_and_leaves_the_rest(tmp_path: Path) -> None:
+    """Its retention is meant for that store too, and a relative path starts where the command runs."""
+    file = FILE + "backup: {store: {url: here, single_writer: true}, retention: {last: 3}}\n"
+
+    backup = settings_of(tmp_path, file, flags={"store": "there"}).backup
+
+    assert backup.store is not None
+    assert (backup.store.url, backup.store.single_writer) == (str(Path.cwd() / "there"), True)
+    assert backup.retention.last == 3
+
+
+def test_a_verb_that_only_looks_into_a_store_needs_nothing_to_watch() -> None:
+    """`backup list --store DIR` on any host."""
+    settings = load(None, {"store": "/var/backups"}, {}, needs_cluster=False)
+
+    assert settings.clusters == ()
+    assert settings.backup.store is not None
