@@ -10,6 +10,14 @@ def say(what: str, figure: str) -> None:
 
 def judge(what: str, value: float, unit: str, *, below: float) -> None:
     """Print a figure, its target and their ratio; the lower the better."""
-    word = "reached" if value < below else "MISSED"
-    figure = f"{value:.3g} {unit}"
-    print(f"  {what:<66} {figure:<14} target < {below:g}: {word}, {value / below:.2f} of it", flush=True)
+    _print(what, f"{value:.3g} {unit}", f"< {below:g}", value < below, value / below)
+
+
+def judge_least(what: str, value: float, unit: str, *, least: float) -> None:
+    """Print a figure, its target and their ratio; the higher the better."""
+    _print(what, f"{value:.3g} {unit}", f">= {least:g}", value >= least, value / least)
+
+
+def _print(what: str, figure: str, target: str, reached: bool, share: float) -> None:
+    word = "reached" if reached else "MISSED"
+    print(f"  {what:<66} {figure:<14} target {target}: {word}, {share:.2f} of it", flush=True)
