@@ -117,10 +117,6 @@ class Shelf:
                 return found
         raise JobError(f"there is no backup {set_id} in {self.store.name}; `backup list` names all")
 
-    async def newest_good(self, cluster: str, collection: str) -> StoredSet | None:
-        """Return the newest set of a collection that may be relied on."""
-        return next((one for one in await self.sets(cluster, collection) if one.counts), None)
-
     async def save_manifest(self, manifest: Manifest) -> None:
         """Make a set be there: its last step. Raises JobError where its id is taken."""
         place, data = place_of(manifest), encode(manifest)

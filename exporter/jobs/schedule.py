@@ -21,7 +21,6 @@ from exporter.config.schedules import CronLine, parse_cron
 from exporter.config.time_windows import time_zone
 
 _DAY = timedelta(days=1)
-_DAY_SECONDS = 86_400.0
 # The 29th of February may be eight years away, and may have to be a certain weekday: 40 years.
 _DAYS_AHEAD = 41 * 366
 # The days over which gaps are measured: two leap days, and every weekday with every day of a month.

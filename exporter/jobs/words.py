@@ -44,7 +44,6 @@ class Reason(StrEnum):
     EMPTY = "empty"  # no collection is selected
     STOPPING = "stopping"  # the daemon was told to stop
     DEADLINE = "deadline"
-    NO_PEERS = "no_peers"
     STORE = "store"  # the store of backups says no
     RIGHTS = "rights"  # the key may not do it
     REFUSED = "refused"  # it would do harm

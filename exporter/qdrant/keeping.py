@@ -61,10 +61,6 @@ SNAPSHOT = f"{SNAPSHOTS}/{{snapshot}}"
 SHARD_UPLOAD = f"POST {COLLECTION}/shards/{{shard}}/snapshots/upload"
 
 
-class _Version(Payload, frozen=True):
-    version: str
-
-
 class _Named(Payload, frozen=True):
     name: str
 
@@ -92,16 +88,6 @@ class _Scrolled(Payload, frozen=True):
 
 class _Queried(Payload, frozen=True):
     points: list[dict[str, Any]]
-
-
-def root() -> Asked:
-    """Ask who answers; needs no key."""
-    return Asked(Request("/"), "/")
-
-
-def read_version(body: bytes) -> str:
-    """Return the server's version."""
-    return decode(body, _Version, "/").version
 
 
 def cluster_status() -> Asked:
@@ -264,18 +250,6 @@ def change_aliases(actions: Sequence[Mapping[str, Any]]) -> Asked:
     return _writing("POST", "/collections/aliases", "/collections/aliases", {"actions": list(actions)})
 
 
-def replicate_shard(collection: str, shard: int, *, from_peer: int, to_peer: int) -> Asked:
-    """Begin to copy a replica to a further peer."""
-    body = {"replicate_shard": {"shard_id": shard, "from_peer_id": from_peer, "to_peer_id": to_peer}}
-    return _writing("POST", f"{_path(collection)}/cluster", f"{COLLECTION}/cluster", body)
-
-
-def drop_replica(collection: str, shard: int, *, peer: int) -> Asked:
-    """Drop a replica; the server refuses the last one."""
-    body = {"drop_replica": {"shard_id": shard, "peer_id": peer}}
-    return _writing("POST", f"{_path(collection)}/cluster", f"{COLLECTION}/cluster", body)
-
-
 def count(collection: str, key: str | int | None = None, *, exact: bool = True) -> Asked:
     """Count the points, of one shard key where one is given."""
     body = {"exact": exact} if key is None else {"exact": exact, "shard_key": key}
@@ -306,16 +280,6 @@ def query(collection: str, body: Mapping[str, Any]) -> Asked:
 def read_query(body: bytes) -> list[dict[str, Any]]:
     """Return the points found, best first."""
     return result(body, _Queried, f"{COLLECTION}/points/query").points
-
-
-def retrieve(collection: str, body: Mapping[str, Any]) -> Asked:
-    """Ask for points by id."""
-    return _reading(collection, "/points", body)
-
-
-def read_retrieved(body: bytes) -> list[dict[str, Any]]:
-    """Return the points that there are."""
-    return result(body, list[dict[str, Any]], f"{COLLECTION}/points")
 
 
 def _path(collection: str) -> str:

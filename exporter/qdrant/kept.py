@@ -204,10 +204,6 @@ def _points(local: LocalShard) -> int | None:
     return sum(segment.info.num_points for segment in local.segments)
 
 
-def _optimizer_error(local: LocalShard) -> str | None:
-    return None if local.optimizations is None else error_of(local.optimizations.status)
-
-
 def _is_optimizing(local: LocalShard) -> bool:
     runs = () if local.optimizations is None else local.optimizations.log
     return local.status == "yellow" or any(run.status == "optimizing" for run in runs)

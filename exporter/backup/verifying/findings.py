@@ -75,10 +75,6 @@ def copies_of(manifest: Manifest, not_active: Mapping[str, Iterable[int]]) -> li
     ]
 
 
-def _is_comparable(copy: Copy, not_active: Mapping[str, Iterable[int]]) -> bool:
-    return copy.shard.settled and copy.held.shard not in not_active.get(copy.archive.file, ())
-
-
 def points_problem(shard: ShardCopy, points: int) -> str | None:
     """Hold the points found in the replica that counts against the manifest."""
     if shard.points is not None and (shard.settled or shard.counted):

@@ -17,6 +17,7 @@ import pytest_asyncio
 from exporter.errors import SourceAuth, SourceRefused, SourceTimeout, SourceUnreachable
 from exporter.qdrant import keeping
 from exporter.qdrant.asked import Asked
+from exporter.qdrant.connection import Request
 from exporter.qdrant.courier import Courier
 from exporter.qdrant.door import Door
 from tests.kit.patience import LoopClock
@@ -256,7 +257,7 @@ async def test_a_snapshot_that_runs_is_seen_and_dies_with_its_peer(
     seen = keeping.read_telemetry(await client(keeping.telemetry()), "docs")
     await cluster.kill(0)
     with pytest.raises(SourceUnreachable):
-        await client(keeping.root())
+        await client(keeping.collections())
     await cluster.revive(0)
 
     assert seen is not None
@@ -336,7 +337,7 @@ async def test_keys_hold_out_whoever_has_none(cluster: SnapshotCluster) -> None:
     assert keeping.read_count(await reader(keeping.count("docs"))) == 60
     with pytest.raises(SourceAuth, match="401: Must provide an API key"):
         await nobody(keeping.collections())
-    assert await nobody(keeping.root())
+    assert await nobody(Asked(Request("/"), "/"))
     for courier in (*reader.couriers, *nobody.couriers):
         await courier.close()
 
@@ -420,10 +421,10 @@ async def test_a_frozen_peer_answers_when_it_is_thawed(cluster: SnapshotCluster,
     """It accepts and stays silent."""
     cluster.freeze(1)
     with pytest.raises(SourceTimeout):
-        await client(keeping.root(), 1, deadline_seconds=0.1)
+        await client(keeping.collections(), 1, deadline_seconds=0.1)
     cluster.thaw(1)
 
-    assert await client(keeping.root(), 1)
+    assert await client(keeping.collections(), 1)
 
 
 async def test_an_upload_into_an_alias_replaces_what_is_behind_it(cluster: SnapshotCluster) -> None:

@@ -403,10 +403,10 @@ async def test_nothing_is_held_back_after_failures(courier_to: CourierTo, play: 
         courier = courier_to(server.url)
         for _ in range(8):
             with pytest.raises((SourceTimeout, SourceUnreachable)):
-                await courier.call(keeping.root(), deadline_seconds=0.05)
+                await courier.call(keeping.collections(), deadline_seconds=0.05)
         server.play = answering(GOOD)
 
-        assert await courier.call(keeping.root(), deadline_seconds=5.0)
+        assert await courier.call(keeping.collections(), deadline_seconds=5.0)
 
 
 async def test_a_wait_that_the_server_names_reaches_the_job(courier_to: CourierTo) -> None:
@@ -467,7 +467,7 @@ async def test_a_closed_courier_says_so(courier_to: CourierTo) -> None:
     await courier.close()
 
     with pytest.raises(SourceUnreachable):
-        await courier.call(keeping.root(), deadline_seconds=1.0)
+        await courier.call(keeping.collections(), deadline_seconds=1.0)
     with pytest.raises(SourceUnreachable):
         await send(courier, pieces(b"abc"), 3)
 

@@ -116,7 +116,6 @@ def test_the_server_says_its_version_and_its_start() -> None:
 
     assert server.version == "1.18.3"
     assert server.started.startswith("2026-11-23T")
-    assert keeping.read_version(recording(f"{HEALTHY}/root").body) == "1.18.3"
 
 
 def test_a_placement_shows_replicas_by_shard_and_keys() -> None:
@@ -221,7 +220,6 @@ def test_points_come_as_the_server_wrote_them() -> None:
     assert keeping.read_scroll(answered({"points": [], "next_page_offset": None})) == ([], None)
     assert keeping.read_count(recording(f"{SNAPSHOTS}/original_count").body) == 64_500
     assert keeping.read_query(answered({"points": [{"id": 1, "score": 0.5}]})) == [{"id": 1, "score": 0.5}]
-    assert keeping.read_retrieved(answered([{"id": "a"}])) == [{"id": "a"}]
 
 
 @pytest.mark.parametrize(
@@ -230,7 +228,6 @@ def test_points_come_as_the_server_wrote_them() -> None:
 def test_what_is_no_answer_of_the_server_is_a_bad_payload(body: bytes) -> None:
     """Every reader refuses what it cannot understand."""
     readers = (
-        keeping.read_version,
         keeping.read_cluster_status,
         keeping.read_server,
         keeping.read_collections,
@@ -242,7 +239,6 @@ def test_what_is_no_answer_of_the_server_is_a_bad_payload(body: bytes) -> None:
         keeping.read_count,
         keeping.read_scroll,
         keeping.read_query,
-        keeping.read_retrieved,
     )
 
     for read in readers:
@@ -283,20 +279,6 @@ ESCAPED = "a%2Fb%20%2541%0A%F0%9F%98%80"
             ),
             "PUT /index",
         ),
-        (
-            keeping.replicate_shard(NAME, 3, from_peer=PEER_0, to_peer=PEER_1),
-            (
-                "POST",
-                "/cluster",
-                {"replicate_shard": {"shard_id": 3, "from_peer_id": PEER_0, "to_peer_id": PEER_1}},
-            ),
-            "POST /cluster",
-        ),
-        (
-            keeping.drop_replica(NAME, 3, peer=PEER_0),
-            ("POST", "/cluster", {"drop_replica": {"shard_id": 3, "peer_id": PEER_0}}),
-            "POST /cluster",
-        ),
     ],
 )
 def test_what_writes_goes_out_once_under_an_escaped_name(
@@ -318,7 +300,6 @@ def test_what_writes_goes_out_once_under_an_escaped_name(
         (keeping.count("c", 7), ("POST", "/collections/c/points/count", {"exact": True, "shard_key": 7})),
         (keeping.scroll("c", {"limit": 5}), ("POST", "/collections/c/points/scroll", {"limit": 5})),
         (keeping.query("c", {"query": 1}), ("POST", "/collections/c/points/query", {"query": 1})),
-        (keeping.retrieve("c", {"ids": [1]}), ("POST", "/collections/c/points", {"ids": [1]})),
         (keeping.describe("c"), ("GET", "/collections/c", None)),
         (keeping.placement(".."), ("GET", "/collections/%2E%2E/cluster", None)),
         (keeping.list_snapshots("c"), ("GET", "/collections/c/snapshots", None)),
