@@ -19,8 +19,8 @@ from exporter.cli_start import (
 )
 
 EXIT_CODES = (
-    "Exit codes: 0 done, 1 failed, 2 bad configuration, 3 partly, 4 refused because it would do harm,"
-    " 10 no such backup, 11 locked by another run, 130 interrupted."
+    "Exit codes: 0 done, 1 failed, 2 bad configuration, 3 partly or nothing to do, 4 refused because it would"
+    " do harm, 10 no such backup or store, 11 locked by another run, 130 or 143 interrupted."
 )
 FORMS = ["table", "json"]
 

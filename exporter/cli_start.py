@@ -6,8 +6,10 @@ import asyncio
 import inspect
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, TypeVar
 
 import typer
@@ -93,14 +95,15 @@ def run_to_end(work: Coroutine[Any, Any, T]) -> T:
     """Run a verb's body; what goes wrong on the way is one sentence on stderr.
 
     Exit code 2 where the configuration or the state directory cannot be used; of jobs 4 where they refuse,
-    10 where there is no such backup, 11 where another run holds the lock; else 1.
+    10 where there is no such backup, 11 where another run holds the lock; else 1. SIGTERM ends it in peace,
+    as Ctrl-C does: what it holds is let go.
     """
     from exporter.errors import ConfigError, ExporterError, JobLocked, JobRefused, StateError, StoreMissing
 
     try:
-        return asyncio.run(work)
+        return asyncio.run(_until_told(work))
     except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+        raise typer.Exit(exit_codes.INTERRUPTED) from None
     except (ConfigError, StateError) as error:
         fail(str(error), exit_codes.BAD_CONFIGURATION)
     except JobRefused as error:
@@ -111,6 +114,29 @@ def run_to_end(work: Coroutine[Any, Any, T]) -> T:
         fail(str(error), exit_codes.LOCKED)
     except (ExporterError, OSError) as error:
         fail(str(error), exit_codes.FAILED)
+
+
+async def _until_told(work: Coroutine[Any, Any, T]) -> T:
+    """Do the work; SIGTERM cancels it. Raises Exit then. Who handles that signal himself goes on doing so."""
+    loop, doing = asyncio.get_running_loop(), asyncio.ensure_future(work)
+    told = False
+
+    def end() -> None:
+        nonlocal told
+        told = True
+        doing.cancel()
+
+    # only the main thread may handle signals
+    with suppress(ValueError, RuntimeError):
+        loop.add_signal_handler(signal.SIGTERM, end)
+    try:
+        return await doing
+    except asyncio.CancelledError:
+        if told:
+            raise typer.Exit(exit_codes.TERMINATED) from None
+        raise
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
 
 
 def rewrite(stream: TextIO, *, encoding: str | None = None, errors: str | None = None) -> None:

@@ -75,7 +75,7 @@ def whole_document(one: StoredSet) -> dict[str, Any]:
 def proof_document(proof: Proof) -> dict[str, Any]:
     """One verification."""
     return {
-        "level": proof.level.value,
+        "level": int(proof.level.value),
         "at": proof.at,
         "good": proof.good,
         "by": proof.by,

@@ -110,7 +110,8 @@ async def run_job_now(settings: Settings, name: str, showing: Showing) -> int:
     job = next((job for job in settings.jobs if job.name == name), None)
     if job is None:
         names = ", ".join(job.name for job in settings.jobs) or "none"
-        raise JobError(f"there is no job {printable(name)} in the configuration; there are: {names}")
+        text = f"there is no job {printable(name)} in the configuration; there are: {names}"
+        raise ConfigError([Problem("JOB", None, "", text)])
     directory = settings.state.dir
     if directory is not None and StateLock(directory=directory).is_held():
         run = await _by_daemon(settings, name, clock)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Sequence
-from typing import Literal
 
 from exporter.backup.archive.engine import Engine, engine_available
 from exporter.backup.calling import Limits
@@ -35,14 +33,13 @@ def means_of(settings: Settings, it: Opened, peers: Sequence[PeerAt], progress: 
     )
 
 
-def by_hand(kind: Literal["backup", "verify"], cluster: str, collections: Sequence[str]) -> JobSettings:
-    """Return a job that no schedule has; `collections` are names, all where none is given."""
-    include = tuple(glob.escape(name) for name in collections) or ("*",)
+def by_hand(cluster: str) -> JobSettings:
+    """Return a backup job that no schedule has, of all collections: which ones are wanted, a person says."""
     return JobSettings.model_construct(
         name="",
-        kind=kind,
+        kind="backup",
         cluster=cluster,
-        collections=JobCollections(include=include),
+        collections=JobCollections(),
         schedule=ScheduleSettings(every_seconds=86_400.0),
         level=None,
     )

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from exporter.backup.intents import owner
+from exporter.backup.layout import checked_id
 from exporter.backup.shelf import Shelf
 from exporter.backup.storage.contract import Store
 from exporter.backup.storage.opening import check_store, open_store
@@ -53,7 +54,7 @@ class Opened:
     async def found(self, chosen: Chosen) -> StoredSet:
         """Return the set that is meant. Raises StoreMissing, and ConfigError where it could be several."""
         if chosen.set_id is not None:
-            return await self.shelf.find(chosen.set_id)
+            return await self.shelf.find(_as_id(chosen.set_id))
         assert chosen.latest is not None, "one of both is given"
         name = chosen.latest
         good = [one for one in await self.shelf.sets(chosen.cluster, name) if one.counts]
@@ -67,6 +68,14 @@ class Opened:
                 " `backup list` shows what there is"
             )
         return max(good, key=lambda one: one.manifest.ended_at)
+
+
+def _as_id(text: str) -> str:
+    """Return an id as it is. Raises StoreMissing: there is no backup of what cannot be an id either."""
+    try:
+        return checked_id(text)
+    except JobError as error:
+        raise StoreMissing(str(error)) from None
 
 
 @asynccontextmanager

@@ -16,10 +16,10 @@ from exporter.backup_verbs.opened import Chosen, Opened, cluster_of, opened, rea
 from exporter.backup_verbs.showing import Showing
 from exporter.clock import SystemClock
 from exporter.config.settings import Settings
-from exporter.errors import JobLocked
+from exporter.errors import JobError, JobLocked
 from exporter.jobs.bodies.serving import serving
 
-Result = tuple[StoredSet, Proof | str]  # a set with its proof, or with why nothing could be said
+Result = tuple[StoredSet, Proof | JobError]  # a set with its proof, or with why nothing could be said
 
 
 async def prove_now(
@@ -36,7 +36,7 @@ async def prove_now(
             async with _verifier(settings, it, name, wanted, showing) as verifier:
                 results += [await _proven(it, verifier, one, wanted) for one in of_cluster]
     if showing.is_json:
-        showing.document({"level": wanted.value, "sets": [_document(result) for result in results]})
+        showing.document({"level": level, "sets": [_document(result) for result in results]})
     else:
         _show(results, wanted, showing)
     return _code(results)
@@ -69,15 +69,19 @@ async def _proven(it: Opened, verifier: Verifier, one: StoredSet, level: Level) 
             proof = await verifier.prove(one, level)
             await it.shelf.save_proof(manifest, proof)
     except (EngineCannot, JobLocked) as error:
-        return one, str(error)
+        return one, error
     return one, proof
 
 
 def _code(results: Sequence[Result]) -> int:
-    wrong = [proof for _, proof in results if isinstance(proof, str) or not proof.good]
+    if not results:
+        return exit_codes.NOTHING_FOUND  # nothing is proven: whoever asks by a script must not read a 0
+    wrong = [proof for _, proof in results if isinstance(proof, JobError) or not proof.good]
     if not wrong:
         return exit_codes.DONE
-    return exit_codes.FAILED if len(wrong) == len(results) else exit_codes.PARTLY
+    if len(wrong) < len(results):
+        return exit_codes.PARTLY
+    return exit_codes.LOCKED if all(isinstance(one, JobLocked) for one in wrong) else exit_codes.FAILED
 
 
 def _show(results: Sequence[Result], level: Level, showing: Showing) -> None:
@@ -85,7 +89,7 @@ def _show(results: Sequence[Result], level: Level, showing: Showing) -> None:
         showing.say("There is no complete backup to verify.")
     for one, proof in results:
         name = f"{one.manifest.id} of {one.manifest.collection}"
-        if isinstance(proof, str):
+        if isinstance(proof, JobError):
             showing.warn(f"{name}: not verified: {proof}")
         elif not proof.good:
             showing.say(f"{name}: BAD at level {proof.level.value}: {'; '.join(proof.problems)}")
@@ -101,6 +105,6 @@ def _show(results: Sequence[Result], level: Level, showing: Showing) -> None:
 def _document(result: Result) -> dict[str, object]:
     one, proof = result
     known = {"id": one.manifest.id, "cluster": one.manifest.cluster, "collection": one.manifest.collection}
-    if isinstance(proof, str):
-        return known | {"good": None, "error": proof}
+    if isinstance(proof, JobError):
+        return known | {"good": None, "error": str(proof)}
     return known | proof_document(proof)

@@ -30,15 +30,26 @@ async def prune_now(
     async with opened(settings, clock) as it, _present(settings, cluster, vanished) as (name, present):
         terms = Terms(policy=settings.backup.retention, present=present, include_vanished=vanished)
         pruning = Pruning(it.shelf, name, terms, clock)
+        if not dry_run:
+            await it.check()
         documents: list[dict[str, Any]] = []
-        code = exit_codes.DONE
+        codes: list[int] = []
         for collection in collections or await pruning.collections():
-            document, ended = await _one(it, pruning, collection, showing, dry_run=dry_run)
+            document, code = await _one(it, pruning, collection, showing, dry_run=dry_run)
             documents.append(document)
-            code = max(code, ended)
+            codes.append(code)
     if showing.is_json:
         showing.document({"dryRun": dry_run, "collections": documents})
-    return code
+    elif not documents:
+        showing.say(f"{it.store.name} has no backup of cluster {name}.")
+    return _code(codes)
+
+
+def _code(codes: Sequence[int]) -> int:
+    """Return what all ended with; where they differ, that it went well in part."""
+    if len(set(codes)) > 1:
+        return exit_codes.PARTLY
+    return codes[0] if codes else exit_codes.DONE
 
 
 async def accept_now(settings: Settings, set_id: str, showing: Showing) -> int:
@@ -77,6 +88,8 @@ async def _one(
 ) -> tuple[dict[str, Any], int]:
     if dry_run:
         plan = await pruning.plan(collection)
+        if not plan.lines:
+            return _none(collection, showing)
         _show(plan, showing, dry_run=True)
         return plan_document(plan), exit_codes.DONE
     try:
@@ -85,6 +98,8 @@ async def _one(
     except JobLocked as error:
         showing.warn(f"{collection}: {error}")
         return {"collection": collection, "error": str(error)}, exit_codes.LOCKED
+    if not pruned.plan.lines:
+        return _none(collection, showing)
     _show(pruned.plan, showing, dry_run=False)
     _show_ends(pruned, showing)
     document = plan_document(pruned.plan) | {
@@ -93,6 +108,12 @@ async def _one(
         "errors": list(pruned.problems),
     }
     return document, exit_codes.PARTLY if pruned.problems or pruned.plan.stopped else exit_codes.DONE
+
+
+def _none(collection: str, showing: Showing) -> tuple[dict[str, Any], int]:
+    error = "there is no backup of it"
+    showing.warn(f"{collection}: {error}")
+    return {"collection": collection, "error": error}, exit_codes.NOTHING_FOUND
 
 
 def _show(plan: Plan, showing: Showing, *, dry_run: bool) -> None:

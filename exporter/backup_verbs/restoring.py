@@ -15,7 +15,7 @@ from exporter.clock import SystemClock
 from exporter.config.clusters import ClusterSettings
 from exporter.config.quantities import format_duration
 from exporter.config.settings import Settings
-from exporter.errors import SourceError
+from exporter.errors import JobError, SourceError, StoreMissing
 from exporter.observe.sources import disk
 
 
@@ -52,12 +52,19 @@ async def restore_now(settings: Settings, wanted: Wanted, showing: Showing) -> i
                 told = (await restorer.plan(stored, options)).warnings
                 for warning in told:  # before anything is done
                     showing.warn(f"note: {warning}")
-                restored = await restorer.restore(stored, options)
+                restored = await _restored(restorer, stored, options)
     _show(stored, restored, showing)
     for warning in restored.warnings:
         if warning not in told:
             showing.warn(f"note: {warning}")
     return exit_codes.DONE
+
+
+async def _restored(restorer: Restorer, stored: StoredSet, options: RestoreOptions) -> Restored:
+    try:
+        return await restorer.restore(stored, options)
+    except StoreMissing as error:  # there is such a backup; what it says of its files is not true
+        raise JobError(f"backup {stored.manifest.id} cannot be restored: {error}") from error
 
 
 def _options(wanted: Wanted, cluster: ClusterSettings) -> RestoreOptions:

@@ -30,6 +30,9 @@ from exporter.backup_verbs.words import Output
 from exporter.printable import printable
 
 
+_ON_ONE_LINE = ("id", "points", "size", "proven")
+
+
 @dataclass(frozen=True, slots=True)
 class Showing:
     """How one verb answers."""
@@ -57,8 +60,14 @@ class Showing:
         self.errors.print(Text(printable(text)), soft_wrap=True)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print rows below these headings; whatever stands in a cell is text."""
-        table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+        """Print rows below these headings; whatever stands in a cell is text.
+
+        On a narrow terminal cells go over several lines, and nothing of them is left out. Ids, which are
+        there to be copied, and short cells stay on one.
+        """
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in columns:
+            table.add_column(name, overflow="fold", no_wrap=name in _ON_ONE_LINE)
         for row in rows:
             table.add_row(*(Text(printable(cell)) for cell in row))
         self.console.print(table)

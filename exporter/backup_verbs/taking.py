@@ -26,7 +26,7 @@ async def take_now(
         await it.check()
         with showing.progress() as progress:
             body = BackupBody(means_of(settings, it, peers, progress))
-            async with body.opened(by_hand("backup", chosen.name, collections), chosen.name) as chore:
+            async with body.opened(by_hand(chosen.name), chosen.name) as chore:
                 parts = [
                     await _part(it, chosen.name, chore, name) for name in collections or chore.collections
                 ]
@@ -49,6 +49,8 @@ async def _part(it: Opened, cluster: str, chore: BackupChore, name: str) -> Part
 
 
 def _code(parts: Sequence[Part]) -> int:
+    if not parts:
+        return exit_codes.PARTLY  # as of a job that is skipped: nothing was backed up
     bad = [part for part in parts if part.outcome is not Outcome.OK]
     if not bad:
         return exit_codes.DONE
