@@ -33,7 +33,8 @@ class Limits:
     stall_seconds: float = 60.0  # without a byte of a download
     breaks: int = 5  # of a download, one after the other, without a byte gained
     count_limit_bytes: int = 2 << 30  # of an archive's shard that is opened to be counted
-    cleanup_seconds: float = 10.0  # for what is deleted behind a run that was cancelled
+    # For what is deleted behind a run that was cancelled: jobs/room.py waits for a second more.
+    cleanup_seconds: float = 6.0
 
 
 async def patiently(courier: Courier, asked: Asked, limits: Limits) -> bytes:

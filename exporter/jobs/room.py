@@ -44,11 +44,12 @@ LOOK_SECONDS = 1.0  # for requests: a person who typed one waits for it
 MINUTE_SECONDS = 60.0
 # People back up and prune by hand, and other daemons by themselves.
 READ_AGAIN_SECONDS = 600.0
-# What is under way is let end for so long when we are told to stop. Who kills sooner loses no backup: what
-# was begun is then tidied up at the next start.
-GRACE_SECONDS = 20.0
-# What a cancelled run needs to put down what it holds: ten seconds for what it left on servers.
-TIDY_SECONDS = 12.0
+# What is under way is let end for so long when we are told to stop: what is all but done is spared. With
+# what follows, alerting's last messages and the end of the HTTP face, it fits into the 30 s after which
+# Kubernetes kills. Who kills sooner loses no backup: what was begun is tidied up at the next start.
+GRACE_SECONDS = 5.0
+# What a cancelled run needs to put down what it holds: six seconds for what it left on servers.
+TIDY_SECONDS = 7.0
 
 
 def _catch_up_delay_seconds() -> float:
