@@ -85,7 +85,7 @@ class Verifier:
             raise JobError(f"backup {stored.manifest.id} was removed while it was verified")
         took = self._clock.monotonic() - began
         log.info(
-            "verify.finished", set_id=stored.manifest.id, level=level.value, good=not found.problems,
+            "verify.finished", set_id=stored.manifest.id, proof_level=level.value, good=not found.problems,
             by=found.by, took_seconds=round(took, 3), problems=list(found.problems),
         )  # fmt: skip
         return Proof(
