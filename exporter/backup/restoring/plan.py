@@ -12,7 +12,7 @@ from exporter.backup.restoring import lineup, schema
 from exporter.backup.restoring.lineup import MakeKey
 from exporter.backup.restoring.refusals import refusals, room_refusals, version_problems
 from exporter.backup.restoring.words import (
-    LONGEST_NAME,
+    LONGEST_OWN_NAME_BYTES,
     RestoreOptions,
     RestorePlan,
     ShardUpload,
@@ -32,7 +32,8 @@ def default_target(collection: str, set_id: str, *, scratch: bool = False) -> st
     A `scratch` one, made to prove and removed then, has another name than what a person wants to keep.
     """
     suffix = f"__{'verify' if scratch else 'restore'}_{set_id}"
-    return collection[: LONGEST_NAME - len(suffix)] + suffix
+    room = LONGEST_OWN_NAME_BYTES - len(suffix)
+    return collection.encode()[:room].decode(errors="ignore") + suffix
 
 
 def plan(

@@ -6,7 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from exporter.backup.restoring import lineup, schema
-from exporter.backup.restoring.words import RestoreOptions, ShardUpload, TargetSeen
+from exporter.backup.restoring.words import (
+    LONGEST_NAME_BYTES,
+    NO_NAMES,
+    RestoreOptions,
+    ShardUpload,
+    TargetSeen,
+)
 from exporter.backup.words import Manifest, RestoreRecord, RestoreState, SetState, StoredSet
 from exporter.printable import printable
 from exporter.qdrant.versions import Version, parse_version
@@ -150,6 +156,13 @@ def _of_the_name(
     manifest: Manifest, seen: TargetSeen, options: RestoreOptions, record: RestoreRecord | None
 ) -> Iterator[str]:
     name = printable(seen.name)
+    if seen.name in NO_NAMES:
+        yield f"{name} names no folder: a cluster that is asked for it stands still for good"
+    if (size := len(seen.name.encode())) > LONGEST_NAME_BYTES:
+        yield (
+            f"the name of the target has {size} bytes, and {LONGEST_NAME_BYTES} are the most: a cluster that"
+            " is asked for it stands still for good"
+        )
     if seen.name == manifest.collection and not options.into:
         yield f"{name} is the name of the collection itself; say --into {name} where you mean it"
     if seen.name in seen.aliases:

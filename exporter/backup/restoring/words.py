@@ -13,8 +13,12 @@ from exporter.qdrant.versions import Version, parse_version
 # Bytes a second that an upload is taken to make: read, sent, unpacked and loaded. On two cores with a disk
 # of their own it was 200 MB/s; a network and a disk that others use too give less.
 ASSUMED_BYTES_PER_SECOND = 50 << 20
-# Characters a collection's name may have, by the server's own check.
-LONGEST_NAME = 255
+# Bytes a collection's name may have: it names a folder. The server's own check counts characters, and a
+# name with more bytes, "." and ".." stop consensus on every peer for good (seen on 1.18.3).
+LONGEST_NAME_BYTES = 255
+NO_NAMES = frozenset({".", ".."})
+# Of a name that we make up. A snapshot's name has the collection's and 60 bytes more, and names a folder too.
+LONGEST_OWN_NAME_BYTES = 190
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,12 +223,20 @@ def test_the_set_s_aliases_come_when_asked_and_one_more_when_named() -> None:
     assert aliases_wanted(kept, RestoreOptions(aliases=True, switch_alias="b")) == ("a", "b")
 
 
-def test_a_long_name_keeps_room_for_the_id() -> None:
-    """255 characters are the most that a server takes."""
-    name = default_target("x" * 255, "20270115T080000Z-00000a")
+@pytest.mark.parametrize("letter", ["x", "é", "😀"])
+def test_a_long_name_keeps_room_for_the_id(letter: str) -> None:
+    """It is cut between two characters, and short enough for the names of its own snapshots."""
+    name = default_target(letter * 120 + "x" * 60, "20270115T080000Z-00000a")
 
-    assert len(name) == 255
+    assert 186 < len(name.encode()) <= 190
     assert name.endswith("__restore_20270115T080000Z-00000a")
+
+
+@pytest.mark.parametrize("name", [".", "..", "é" * 128])
+def test_a_name_that_stops_consensus_is_refused(name: str) -> None:
+    """A server takes it and cannot make its folder: then no peer agrees to anything any more."""
+    with pytest.raises(JobRefused, match="stands still for good"):
+        plan(stored(), seen(name=name), RestoreOptions(force=True), None)
 
 
 def test_a_restore_that_is_done_is_not_done_again() -> None:
