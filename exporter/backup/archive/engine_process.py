@@ -87,10 +87,13 @@ def _searched(shard: edge.EdgeShard, record: edge.Record) -> Searched:
 
 def _searched_one(shard: edge.EdgeShard, record: edge.Record, query: Any) -> Searched:
     itself = edge.Filter(must=[edge.HasIdCondition({record.id})])
-    own = _query(shard, edge.QueryRequest(1, query=query, filter=itself))
+    # vectors as they are: quantized to bits, as the owner may like it, many look like one
+    plain = edge.QuantizationSearchParams(ignore=True)
+    params = edge.SearchParams(quantization=plain)
+    own = _query(shard, edge.QueryRequest(1, query=query, filter=itself, params=params))
     own_score = own[0][1] if own else None
     for exact in (False, True):
-        params = edge.SearchParams(exact=exact)
+        params = edge.SearchParams(exact=exact, quantization=plain)
         found = _query(shard, edge.QueryRequest(LIMIT, query=query, params=params))
         if is_found(str(record.id), own_score, found):
             return Searched(queries=1, missed=int(exact))

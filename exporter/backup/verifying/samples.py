@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 # A broken index is broken for most; twenty tell that for certain and cost nothing.
 POINTS = 20
 LIMIT = 10  # results of a query
-# Scores come by way of quantized or half-precision vectors, and of another processor's arithmetic.
+# Scores come by way of half-precision vectors, and of another processor's arithmetic.
 _TOLERANCE = 1e-3
 # An approximate search may miss some. What even misses half of what is there is no index.
 LARGEST_MISSED_SHARE = 0.5

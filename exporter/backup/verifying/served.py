@@ -184,10 +184,12 @@ class _Reading:
     async def _searched(self, point_id: int | str, vector: Any, among: Mapping[str, Any]) -> Searched:
         """Search for a point by its own vector."""
         only = {"must": [{"has_id": [point_id]}]}
-        own = await self._found({"query": vector, "limit": 1, "filter": only, **among})
+        # vectors as they are: quantized to bits, as the owner may like it, many look like one
+        plain = {"quantization": {"ignore": True}}
+        own = await self._found({"query": vector, "limit": 1, "filter": only, "params": plain, **among})
         own_score = own[0][1] if own else None
         for exact in (False, True):
-            body = {"query": vector, "limit": LIMIT, "params": {"exact": exact}, **among}
+            body = {"query": vector, "limit": LIMIT, "params": plain | {"exact": exact}, **among}
             if is_found(str(point_id), own_score, await self._found(body)):
                 return Searched(queries=1, missed=int(exact))
         return Searched(queries=1, missed=1, lost=1)
