@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from exporter.backup.restoring.refusals import resumed
 from exporter.backup.restoring.target import RestoreLimits, Target
+from exporter.backup.restoring.words import TargetSeen
 from exporter.backup.shelf import Shelf
 from exporter.backup.survey import PeerAt
 from exporter.backup.words import RestoreRecord
@@ -17,8 +18,8 @@ from exporter.qdrant import keeping
 
 log = get_logger()
 
-# A record whose target was never made, on these servers or on others, is a killed one's after so long.
-NEVER_MADE_SECONDS = 86_400.0
+# A record whose target is not here, and of which nobody can say whether it is elsewhere, is kept so long.
+MAYBE_ELSEWHERE_SECONDS = 86_400.0
 
 
 class Reaper:
@@ -42,8 +43,8 @@ class Reaper:
         target = Target(record.target, peers=self._peers, clock=self._clock, limits=self._limits)
         seen = await target.look()
         if not seen.exists:
-            if record.peers and set(record.peers) <= seen.members and not seen.troubles:
-                await self._shelf.remove_restore(record.id)  # somebody else deleted it
+            if not seen.troubles and self._is_over(record, seen):
+                await self._shelf.remove_restore(record.id)
             return False
         if resumed([record], seen, record.set_id) is None:
             raise JobRefused(f"{printable(record.target)} is not what restore {record.id} made; it stays")
@@ -63,11 +64,15 @@ class Reaper:
             try:
                 if await self.remove(record):
                     removed.append(record.target)
-                elif not record.peers and self._is_old(record):
-                    await self._shelf.remove_restore(record.id)
             except JobError as error:
                 log.warning("restore.not_reaped", collection=record.target, error=str(error))
         return tuple(removed)
 
-    def _is_old(self, record: RestoreRecord) -> bool:
-        return self._clock.now() - record.changed_at > NEVER_MADE_SECONDS
+    def _is_over(self, record: RestoreRecord, seen: TargetSeen) -> bool:
+        """Whether the target, which is not here, is nowhere: somebody deleted it, or it was never made.
+
+        A server without a cluster has no id while it lacks the collection.
+        """
+        if record.peers and seen.members:
+            return set(record.peers) <= seen.members
+        return self._clock.now() - record.changed_at > MAYBE_ELSEWHERE_SECONDS

@@ -129,11 +129,17 @@ class Served:
     async def _clean(self, target: str) -> None:
         """Remove what was restored; what stays is logged, and is the reaper's."""
         try:
-            for record in await self._shelf.restores():
-                if record.scratch and record.target == target:
-                    await self._remove(record)
+            records = await self._shelf.restores()
         except JobError as error:
             log.warning("verify.left", collection=target, error=str(error))
+            return
+        # newest first: an older one of the same name is of a run that was killed when its target was gone
+        for record in reversed(records):
+            if record.scratch and record.target == target:
+                try:
+                    await self._remove(record)
+                except JobError as error:
+                    log.warning("verify.left", collection=target, error=str(error))
 
 
 class _Reading:

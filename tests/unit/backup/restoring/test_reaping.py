@@ -129,6 +129,22 @@ async def test_the_record_of_a_target_that_was_never_made_goes_after_a_day() -> 
         assert await here.shelf.restores() == []
 
 
+@pytest.mark.parametrize("standalone", [True, False])
+async def test_the_record_of_a_target_that_is_gone_goes(standalone: bool) -> None:
+    """At once where the servers are known again; one server has no id then, and may be another: after a day."""
+    async with ground(standalone=standalone) as here:
+        here.cluster.create("docs", points(60))
+        await here.restore(await here.stored("docs"), scratch=True)
+        here.cluster.world.delete(SCRATCH)
+
+        await reaper(here).reap()
+        early = await here.shelf.restores()
+        await Reaper(peers=here.peers, shelf=here.shelf, clock=Later()).reap()
+
+        assert bool(early) == standalone
+        assert await here.shelf.restores() == []
+
+
 async def test_a_record_of_a_person_is_not_removed_by_name() -> None:
     """Removing is for scratch targets only."""
     async with ground() as here:

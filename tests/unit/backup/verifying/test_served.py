@@ -181,6 +181,20 @@ async def test_a_verification_that_is_given_up_takes_its_target_away() -> None:
         assert await is_clean(here)
 
 
+async def test_the_record_of_a_killed_verification_is_not_in_the_way_of_the_removal() -> None:
+    """It was killed between removing its target and its record, on a server that has no id to know again."""
+    async with ground(standalone=True) as here:
+        here.cluster.create("docs", points(60))
+        kept = await here.stored("docs")
+        await here.restore(kept, scratch=True)
+        here.cluster.world.delete(TARGET)
+
+        found = await server(here).prove(kept)
+
+        assert found.problems == ()
+        assert set(here.cluster.world.collections) == {"docs"}
+
+
 async def test_an_earlier_bad_proof_is_no_reason_not_to_look_again() -> None:
     """A person's restore would refuse the set; a proof is how it becomes good again."""
     async with ground() as here:
