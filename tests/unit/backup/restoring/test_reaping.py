@@ -131,7 +131,7 @@ async def test_the_record_of_a_target_that_was_never_made_goes_after_a_day() -> 
 
 @pytest.mark.parametrize("standalone", [True, False])
 async def test_the_record_of_a_target_that_is_gone_goes(standalone: bool) -> None:
-    """At once where the servers are known again; one server has no id then, and may be another: after a day."""
+    """At once where the servers are known again; a single one has no id then: after a day."""
     async with ground(standalone=standalone) as here:
         here.cluster.create("docs", points(60))
         await here.restore(await here.stored("docs"), scratch=True)
