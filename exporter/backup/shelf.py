@@ -104,7 +104,7 @@ class Shelf:
         return list((await self.contents()).fragments)
 
     async def find(self, set_id: str) -> StoredSet:
-        """Return a set by its id. Raises JobError where there is none, or where it cannot be read."""
+        """Return a set by its id. Raises StoreMissing where there is none; JobError: it cannot be read."""
         layout.checked_id(set_id)
         folders = {place: files for place, files in (await self._folders("")).items() if place.id == set_id}
         for place, files in folders.items():
@@ -115,7 +115,7 @@ class Shelf:
                 raise JobError(found.reason)
             if found is not None:
                 return found
-        raise JobError(f"there is no backup {set_id} in {self.store.name}; `backup list` names all")
+        raise StoreMissing(f"there is no backup {set_id} in {self.store.name}; `backup list` names all")
 
     async def save_manifest(self, manifest: Manifest) -> None:
         """Make a set be there: its last step. Raises JobError where its id is taken."""

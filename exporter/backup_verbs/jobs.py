@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from exporter import exit_codes
@@ -75,9 +76,13 @@ async def show_jobs(settings: Settings, showing: Showing) -> int:
 
 async def show_history(settings: Settings, name: str | None, limit: int, showing: Showing) -> int:
     """Show the newest runs; return the exit code."""
+    directory = settings.state.dir
+    if directory is None:
+        raise _no_state()
+    if not _is_kept(directory):
+        raise JobError(f"no daemon has kept its state in {directory}: give the --state.dir of the daemon")
     with _store(settings, SystemClock()) as store:
-        if store is None:
-            raise _no_state()
+        assert store is not None, "asked above"
         runs = [job_run(stored) for stored in store.history(limit=limit, job=name)]
     if showing.is_json:
         showing.document([_document(run) for run in runs])
@@ -182,8 +187,7 @@ def _store(settings: Settings, clock: Clock) -> Iterator[JobStore | None]:
 def _last_runs(settings: Settings, clock: Clock) -> dict[str, JobRun]:
     """Return the newest run of each job, as far as one is known."""
     directory = settings.state.dir
-    # a list leaves no trace: a directory made by another user would keep the daemon out
-    if directory is None or not (directory / DATABASE_NAME).exists():
+    if directory is None or not _is_kept(directory):
         return {}
     found: dict[str, JobRun] = {}
     with _store(settings, clock) as store:
@@ -192,6 +196,11 @@ def _last_runs(settings: Settings, clock: Clock) -> dict[str, JobRun]:
             for stored in store.history(limit=1, job=job.name):
                 found[job.name] = job_run(stored)
     return found
+
+
+def _is_kept(directory: Path) -> bool:
+    """Whether there is a ledger. A look makes none: one of another user would keep the daemon out."""
+    return (directory / DATABASE_NAME).exists()
 
 
 def _no_state() -> ConfigError:

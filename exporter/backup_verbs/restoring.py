@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,10 +51,11 @@ async def restore_now(settings: Settings, wanted: Wanted, showing: Showing) -> i
         async with it.locks.cluster(cluster.name):
             with showing.progress() as progress:
                 restorer = Restorer(peers=peers, shelf=it.shelf, clock=clock, progress=progress)
-                told = (await restorer.plan(stored, options)).warnings
-                for warning in told:  # before anything is done
-                    showing.warn(f"note: {warning}")
-                restored = await _restored(restorer, stored, options)
+                with _its_files(stored):
+                    told = (await restorer.plan(stored, options)).warnings
+                    for warning in told:  # before anything is done
+                        showing.warn(f"note: {warning}")
+                    restored = await restorer.restore(stored, options)
     _show(stored, restored, showing)
     for warning in restored.warnings:
         if warning not in told:
@@ -60,10 +63,12 @@ async def restore_now(settings: Settings, wanted: Wanted, showing: Showing) -> i
     return exit_codes.DONE
 
 
-async def _restored(restorer: Restorer, stored: StoredSet, options: RestoreOptions) -> Restored:
+@contextmanager
+def _its_files(stored: StoredSet) -> Iterator[None]:
+    """Have a missing file told as what it is: there is such a backup, and it is damaged."""
     try:
-        return await restorer.restore(stored, options)
-    except StoreMissing as error:  # there is such a backup; what it says of its files is not true
+        yield
+    except StoreMissing as error:
         raise JobError(f"backup {stored.manifest.id} cannot be restored: {error}") from error
 
 

@@ -29,7 +29,6 @@ from exporter.backup.progress import Progress, Silent
 from exporter.backup_verbs.words import Output
 from exporter.printable import printable
 
-
 _ON_ONE_LINE = ("id", "points", "size", "proven")
 
 

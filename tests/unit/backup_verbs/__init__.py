@@ -1,0 +1,1 @@
+"""The verbs of backups and jobs."""
