@@ -14,6 +14,7 @@
             SourceUnsupported   this server has no such endpoint
         JobError                a chore failed; says what it wanted and what stood in the way
             JobRefused          it was not begun: doing it would do harm
+            JobDenied           the key may not do it
             JobLocked           another holds the lock
             StoreError          the store of backups cannot be read or written
                 StoreMissing    there is no such object
@@ -135,6 +136,10 @@ class JobError(ExporterError):
 
 class JobRefused(JobError):
     """It was not begun, because doing it would do harm; says what to do instead."""
+
+
+class JobDenied(JobError):
+    """Qdrant refuses the key what the chore needs."""
 
 
 class JobLocked(JobError):

@@ -116,8 +116,11 @@ def _rank(candidate: tuple[Archive, Replica, Replica]) -> tuple[int, float, int]
 
 
 def _is_settled(old: Replica, new: Replica) -> bool:
-    """No operation came between the two looks. A server that numbers none, before 1.17, cannot say so."""
-    nothing_came = old.op_num is not None and old.op_num == new.op_num
+    """No operation came between the two looks. A server that numbers none, before 1.17, cannot say so.
+
+    Nor can one that was started again meanwhile: it may have counted anew, up to the same number.
+    """
+    nothing_came = old.op_num is not None and old.op_num == new.op_num and old.started == new.started
     return nothing_came and old.points == new.points and not old.queue_length and not new.queue_length
 
 

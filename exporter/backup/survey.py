@@ -15,7 +15,7 @@ from typing import Any
 from exporter.backup.calling import Limits, is_gone, patiently
 from exporter.backup.words import KeyLayout, ShardKey
 from exporter.clock import Clock
-from exporter.errors import SourceError
+from exporter.errors import SourceAuth, SourceError
 from exporter.qdrant import keeping
 from exporter.qdrant.asked import Asked
 from exporter.qdrant.courier import Courier
@@ -64,6 +64,7 @@ class MissingPeer:
 
     label: str
     reason: str
+    denied: bool = False  # the key may not ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Replica:
     points: int | None
     op_num: int | None
     queue_length: int | None
+    started: str = ""  # when its server began, as it says; "" where it did not answer
 
     @property
     def is_whole(self) -> bool:
@@ -188,7 +190,7 @@ async def _view(peer: PeerAt, collection: str, limits: Limits) -> PeerView | Mis
             collections=keeping.read_collections(await ask(keeping.collections())),
         )
     except SourceError as error:
-        return MissingPeer(peer.label, str(error))
+        return MissingPeer(peer.label, str(error), denied=isinstance(error, SourceAuth))
 
 
 async def _placement(peer: PeerAt, collection: str, limits: Limits) -> Placement | None:
@@ -279,6 +281,7 @@ def _replica(
         points=None if here is None else here.points,
         op_num=None if here is None else here.op_num,
         queue_length=None if here is None else here.queue_length,
+        started="" if view is None or view.seen is None else view.seen.server.started,
     )
 
 

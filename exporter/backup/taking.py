@@ -15,6 +15,7 @@ from typing import Any
 
 from exporter import __version__
 from exporter.backup import layout
+from exporter.backup.archive.entries import BadArchive
 from exporter.backup.archiving import Archiver, Stored
 from exporter.backup.calling import Limits
 from exporter.backup.intents import IntentBook, owner, reconcile
@@ -22,7 +23,7 @@ from exporter.backup.judging import judge
 from exporter.backup.passing import Passing
 from exporter.backup.progress import Progress, Silent, step
 from exporter.backup.shelf import Shelf
-from exporter.backup.survey import PeerAt, Survey, look, schema_of_archive
+from exporter.backup.survey import MissingPeer, PeerAt, Survey, look, schema_of_archive
 from exporter.backup.words import (
     MANIFEST_FORMAT,
     ArchivedShard,
@@ -34,7 +35,15 @@ from exporter.backup.words import (
     ShardCopy,
 )
 from exporter.clock import Clock
-from exporter.errors import ExporterError, JobError, JobRefused, SourceError, StoreError
+from exporter.errors import (
+    ExporterError,
+    JobDenied,
+    JobError,
+    JobRefused,
+    SourceAuth,
+    SourceError,
+    StoreError,
+)
 from exporter.logs import get_logger
 from exporter.printable import printable
 
@@ -84,8 +93,8 @@ async def take(
     """Back a collection up and return the manifest of a complete or degraded set.
 
     The caller holds the lock of the collection; `peers` are all that the cluster has. Safe to cancel.
-    Raises JobRefused for an alias, SetIncomplete where not all could be had, StoreFull where there is no
-    room, StoreError, JobError.
+    Raises JobRefused for an alias, JobDenied where the key may not do it, SetIncomplete where not all could
+    be had, StoreFull where there is no room, StoreError, JobError.
     """
     ground = Ground(cluster, tuple(peers), shelf, clock, job, progress or Silent(), limits or Limits(), count)
     manifest, moved = None, True
@@ -124,7 +133,7 @@ def _refuse(collection: str, survey: Survey) -> None:
     name = printable(collection)
     if not survey.views:
         reasons = "; ".join(f"{printable(one.label)}: {one.reason}" for one in survey.missing)
-        raise JobError(f"no peer answers, so there is no backup of {name}: {reasons}")
+        raise _failure(f"no peer answers, so there is no backup of {name}: {reasons}", survey.missing)
     behind = next((view.aliases[collection] for view in survey.views if collection in view.aliases), None)
     if behind is not None:
         raise JobRefused(f"{name} is an alias of {printable(behind)}; back that one up, it keeps its aliases")
@@ -153,7 +162,7 @@ class _Run:
             progress=ground.progress,
         )
         self._stored: list[Stored] = []
-        self._failures: dict[str, str] = {}
+        self._failures: list[MissingPeer] = []  # that gave no archive
 
     async def taken(self) -> tuple[Manifest, bool]:
         """Do it, and return the manifest that was stored, and whether the layout moved meanwhile."""
@@ -184,30 +193,34 @@ class _Run:
             except StoreError:
                 raise
             except (SourceError, JobError) as error:
-                self._failures[label] = str(error)
+                self._failures.append(MissingPeer(label, str(error), denied=isinstance(error, SourceAuth)))
                 log.warning("backup.peer_failed", peer=printable(label), reason=str(error))
             await self._archiver.delete(peer)
         if not self._stored and self._before.shards:
-            reasons = "; ".join(f"{printable(peer)}: {why}" for peer, why in self._failures.items())
-            raise JobError(
-                f"no peer gave a snapshot of {printable(self._collection)}: {reasons or 'none has a replica'}"
-            )
+            reasons = "; ".join(f"{printable(one.label)}: {one.reason}" for one in self._failures)
+            words = f"no peer gave a snapshot of {printable(self._collection)}"
+            raise _failure(f"{words}: {reasons or 'none has a replica'}", self._failures)
 
     async def _judged(self) -> tuple[Manifest, bool]:
         ground = self._ground
         after = await look(ground.peers, self._collection, ground.clock, ground.limits)
         taken = [one.taken for one in self._stored]
-        judgement = judge(self._before, after, taken, failures=self._failures)
-        shards = [await self._counted(shard) for shard in judgement.shards]
+        judgement = judge(
+            self._before, after, taken, failures={one.label: one.reason for one in self._failures}
+        )
+        counted = [await self._counted(shard) for shard in judgement.shards]
+        refused = tuple(problem for _, problem in counted if problem)
         described = after.described or self._before.described
         first = self._stored[0].passing if self._stored else None
+        if described is None and first is None:
+            raise JobError(f"no peer says the settings of {printable(self._collection)}")
         manifest = Manifest(
             format=MANIFEST_FORMAT,
             id=self._place.id,
             cluster=ground.cluster,
             collection=self._collection,
-            state=judgement.state,
-            problems=judgement.problems,
+            state=SetState.INCOMPLETE if refused else judgement.state,
+            problems=(*refused, *judgement.problems),
             started_at=self._started_at,
             ended_at=ground.clock.now(),
             exporter_version=__version__,
@@ -219,29 +232,34 @@ class _Run:
             aliases=self._before.aliases,
             keys=self._before.keys,
             archives=tuple(one.archive for one in taken),
-            shards=tuple(shards),
+            shards=tuple(shard for shard, _ in counted),
             op_numbers=after.op_numbers,
         )
         return manifest, judgement.moved
 
-    async def _counted(self, shard: ShardCopy) -> ShardCopy:
-        """Count what the archive holds where a writer was running, if that can be done here."""
+    async def _counted(self, shard: ShardCopy) -> tuple[ShardCopy, str]:
+        """Count what the archive holds where a writer was running, if that can be done here.
+
+        Also return what is wrong, where it should open and does not: "" where nothing is.
+        """
         count, limit = self._ground.count, self._ground.limits.count_limit_bytes
         if shard.settled or shard.archive is None or count is None:
-            return shard
+            return shard, ""
         archive = next(one.archive for one in self._stored if one.archive.file == shard.archive)
         held = next(held for held in archive.shards if held.shard == shard.shard)
         if held.length > limit:
-            return shard
+            return shard, ""
         try:
             with step(self._ground.progress, f"counting shard {shard.shard}", held.length):
                 points = await count(self._place.file(archive.file), held, archive.version)
+        except BadArchive as error:
+            return shard, f"shard {shard.shard} in {archive.file} cannot be opened: {error}"
         except StoreError:
             raise
         except JobError as error:
             log.warning("backup.not_counted", shard=shard.shard, reason=str(error))
-            return shard
-        return shard if points is None else replace(shard, points=points, counted=True)
+            return shard, ""
+        return (shard if points is None else replace(shard, points=points, counted=True)), ""
 
     async def _publish(self, manifest: Manifest) -> None:
         """Make it a set. Its hashes are proven already, for they were compared while it came."""
@@ -255,7 +273,7 @@ class _Run:
             took_seconds=ended_at - manifest.started_at,
         )
         await shelf.save_proof(manifest, proof)
-        await shelf.save_manifest(manifest)
+        await _to_its_end(shelf.save_manifest(manifest))
         whole = manifest.state is not SetState.INCOMPLETE
         tell = log.info if whole else log.warning
         tell(
@@ -283,6 +301,12 @@ class _Run:
         return next(peer for peer in self._ground.peers if peer.label == label)
 
 
+def _failure(message: str, failed: Sequence[MissingPeer]) -> JobError:
+    """Return the error of a backup that got nothing from anybody."""
+    denied = bool(failed) and all(one.denied for one in failed)
+    return JobDenied(message) if denied else JobError(message)
+
+
 def _config_in(passing: Passing | None) -> dict[str, Any]:
     """Return the settings as an archive has them: while a peer is dead, no other says them."""
     return {} if passing is None else {key: said for key, said in passing.config.items() if key != "uuid"}
@@ -298,6 +322,24 @@ async def _tried(work: Awaitable[None]) -> None:
         await work
     except ExporterError as error:
         log.warning("backup.left", reason=str(error))
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Do what may not be left in the middle: whoever cancels it waits until its outcome is known.
+
+    A manifest on its way must not arrive behind a clean-up that took its archives away.
+    """
+    task = asyncio.ensure_future(work)
+    stopped: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            stopped = error
+    if stopped is not None:
+        task.exception()  # of which the cancelled run says nothing more
+        raise stopped
+    await task
 
 
 async def _shielded(work: Coroutine[Any, Any, None], longest_seconds: float) -> None:

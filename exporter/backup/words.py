@@ -21,7 +21,8 @@ class SetState(StrEnum):
 
     COMPLETE = "complete"  # every shard of the layout lies in an archive
     DEGRADED = "degraded"  # complete, though a peer was missing
-    INCOMPLETE = "incomplete"  # a shard is missing, or the layout moved meanwhile: kept for a day, never counted
+    # A shard is missing or cannot be opened, or the layout moved meanwhile: kept for a day, never counted.
+    INCOMPLETE = "incomplete"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +160,15 @@ class StoredSet:
         """The newest proof of some level failed, and no later one of that level or above was good."""
         return any(
             not proof.good
-            and not any(later.good and later.level >= proof.level and later.at > proof.at for later in self.proofs)
+            and not any(
+                later.good and later.level >= proof.level and later.at > proof.at for later in self.proofs
+            )
             for proof in self.proofs
         )
 
     @property
     def counts(self) -> bool:
-        """It may be relied on and counts for retention: complete, and its hashes were right when last looked at."""
+        """It may be relied on and counts for retention: complete, its hashes right when last looked at."""
         return (
             self.manifest.state is not SetState.INCOMPLETE
             and self.proven(Level.HASHED) is not None

@@ -15,6 +15,7 @@ from exporter.clock import Clock
 from exporter.config.jobs import JobSettings
 from exporter.errors import (
     ExporterError,
+    JobDenied,
     JobLocked,
     JobRefused,
     SourceAuth,
@@ -35,6 +36,8 @@ HEARTBEAT_SECONDS = 30.0
 # Another chore on the same collection, of a person or of another daemon, is over by then, or is a long one.
 LOCK_PATIENCE_SECONDS = 900.0
 
+NOT_BEGUN = "was not begun"
+TOO_LATE = "was not done when the run's deadline came"
 STOPPED = Verdict(Outcome.CANCELLED, Reason.STOPPING, "the daemon was told to stop")
 
 
@@ -45,13 +48,14 @@ class _Course:
     collections: tuple[str, ...] = ()
     parts: list[Part] = field(default_factory=list)  # of those that are over
 
-    def cut_off(self) -> list[Part]:
-        """Return what came of all of them where the deadline ended the run."""
-        left = self.collections[len(self.parts) :] or ("",)
-        late = Part(left[0], Outcome.FAILED, Reason.DEADLINE, "was not done when the run's deadline came")
-        never = [Part(name, Outcome.SKIPPED, Reason.DEADLINE, "was not begun") for name in left[1:]]
-        self.parts += [late, *never]
-        return self.parts
+    def cut_off(self, outcome: Outcome, reason: Reason, detail: str) -> None:
+        """Say what came of the collections that are left: this of the first, and the others were not begun.
+
+        None is left out: what a run was about is what its job covers, until the next one.
+        """
+        for name in self.collections[len(self.parts) :]:
+            self.parts.append(Part(name, outcome, reason, detail))
+            outcome, detail = Outcome.SKIPPED, NOT_BEGUN
 
 
 class Runner:
@@ -88,6 +92,7 @@ class Runner:
             verdict = await self._bounded(job, body, run.cluster, course)
         except asyncio.CancelledError as error:
             verdict, cancelled = STOPPED, error
+            course.cut_off(verdict.outcome, verdict.reason, verdict.detail)
         finally:
             heart.cancel()
         ended = await self._ended(job, run, course.parts, verdict)
@@ -103,11 +108,15 @@ class Runner:
         except TimeoutError as error:
             if not deadline.expired():
                 return _failed(error, job.name)
-            return judge(course.cut_off())
+            course.cut_off(Outcome.FAILED, Reason.DEADLINE, TOO_LATE)
+            # none: it waited for its turn all the time
+            return judge(course.parts or [Part("", Outcome.FAILED, Reason.DEADLINE, TOO_LATE)])
         except Exception as error:  # noqa: BLE001 - a bug in one job must not end the others
             verdict = _failed(error, job.name)
-            begun = bool(course.collections)
-            return replace(verdict, outcome=Outcome.FAILED) if begun else verdict
+            if not course.collections:
+                return verdict
+            course.cut_off(Outcome.FAILED, verdict.reason, verdict.detail)
+            return replace(verdict, outcome=Outcome.FAILED)
 
     async def _whole(self, job: JobSettings, body: Body, cluster: str, course: _Course) -> Verdict:
         await self._ready()
@@ -119,6 +128,7 @@ class Runner:
             course.collections = chore.collections
             for collection in chore.collections:
                 if self._stopping.is_set():
+                    course.cut_off(Outcome.SKIPPED, STOPPED.reason, NOT_BEGUN)
                     return STOPPED
                 started = self._clock.monotonic()
                 part = await self._part(chore, job, cluster, collection)
@@ -176,7 +186,7 @@ def reason_of(error: BaseException) -> Reason:
     for kind, reason in (
         (JobLocked, Reason.LOCKED),
         (JobRefused, Reason.REFUSED),
-        ((SourceAuth, StoreDenied), Reason.RIGHTS),
+        ((SourceAuth, JobDenied, StoreDenied), Reason.RIGHTS),
         (StoreError, Reason.STORE),
     ):
         if isinstance(error, kind):

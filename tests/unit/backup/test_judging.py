@@ -160,6 +160,7 @@ def test_of_replicas_the_one_with_most_operations_counts_then_the_latest_then_th
         ({"op_num": 5, "points": 10, "queue_length": 3}, {"op_num": 5, "points": 10}, 10),
         ({"op_num": 5, "points": 10}, {"op_num": 5, "points": 10, "queue_length": 1}, 10),
         ({"op_num": None, "points": 10}, {"op_num": None, "points": 10}, 10),  # before 1.17
+        ({"op_num": 5, "points": 10}, {"op_num": 5, "points": 10, "started": "later"}, 10),  # counted anew
         ({"op_num": 5, "points": 10}, {"op_num": 5, "points": 11}, None),  # counted otherwise while rebuilt
     ],
 )

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import pytest
 
+from exporter.backup.archive.entries import BadArchive
 from exporter.backup.taking import SetIncomplete
-from exporter.backup.words import KeyLayout, Level, SetState
+from exporter.backup.words import ArchivedShard, KeyLayout, Level, SetState
 from exporter.errors import JobError, JobRefused
 from tests.kit.snapshot_cluster import SnapshotCluster, points
 from tests.unit.backup.ground import FAST, Ground, counting, ground_of
@@ -185,6 +186,18 @@ async def test_where_an_engine_is_at_hand_the_archives_are_counted(ground: Groun
 
     assert all(shard.counted for shard in manifest.shards if not shard.settled)
     assert manifest.points == len(ground.points(manifest))
+
+
+async def test_an_archive_that_should_open_and_does_not_makes_a_set_incomplete(ground: Ground) -> None:
+    """Its hash is right, and it could not be restored."""
+    ground.cluster.knobs.writer("docs", points_a_request=6)
+
+    async def refuse(path: str, shard: ArchivedShard, version: str) -> int:
+        raise BadArchive("the engine does not open it")
+
+    with pytest.raises(SetIncomplete, match=r"shard 0 in .\.snapshot cannot be opened: the engine does not"):
+        await ground.take(count=refuse)
+    assert [found.counts for found in await ground.sets()] == [False]
 
 
 async def test_an_archive_that_is_too_large_to_be_opened_is_not_counted(ground: Ground) -> None:

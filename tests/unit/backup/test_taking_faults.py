@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -14,7 +15,7 @@ from exporter.backup.storage.bandwidth import Bandwidth
 from exporter.backup.storage.local import LocalStore
 from exporter.backup.taking import SetIncomplete
 from exporter.backup.words import SetState
-from exporter.errors import JobError, StoreDenied, StoreError, StoreFull
+from exporter.errors import JobDenied, JobError, StoreDenied, StoreError, StoreFull
 from tests.kit.small_disk import small_disk
 from tests.kit.snapshot_cluster import SnapshotAnswer, SnapshotCluster, points
 from tests.unit.backup.ground import FAST, Ground, ground_of
@@ -328,15 +329,33 @@ async def test_a_server_that_cannot_take_a_snapshot_is_believed_after_some_looks
 
 
 async def test_a_key_without_the_right_to_take_snapshots_fails_with_its_name(ground: Ground) -> None:
-    """403: no look will change that."""
+    """403: no look will change that. The error is of the kind that says so."""
     ground.cluster.knobs.fail("POST", CREATE, 403, times=3, text="Forbidden")
 
-    with pytest.raises(JobError, match=r"no peer gave a snapshot of docs: a: .*403"):
+    with pytest.raises(JobDenied, match=r"no peer gave a snapshot of docs: a: .*403"):
         await ground.take()
     assert posts(ground) == 3
     assert await ground.sets() == []
     assert await ground.is_clean()
     assert (await ground.shelf.contents()).fragments == ()
+
+
+async def test_a_key_that_may_not_even_look_fails_with_its_name(ground: Ground) -> None:
+    """401 of every peer is no outage."""
+    ground.cluster.knobs.api_key = "another"
+
+    with pytest.raises(JobDenied, match=r"no peer answers, .* a: .*401"):
+        await ground.take()
+
+
+async def test_settings_that_nobody_says_are_no_set(ground: Ground) -> None:
+    """Without an archive there is nothing that has them."""
+    ground.cluster.create("keyed", sharding_method="custom")
+    ground.cluster.knobs.fail("GET", r"/collections/keyed$", 500, times=1_000)
+
+    with pytest.raises(JobError, match="no peer says the settings of keyed"):
+        await ground.take("keyed")
+    assert await ground.sets() == []
 
 
 async def test_a_rate_limit_is_waited_for_as_told(ground: Ground) -> None:
@@ -610,6 +629,30 @@ async def test_a_manifest_whose_put_was_answered_too_late_is_still_the_set(groun
     manifest = await ground.take()
 
     assert (await ground.sets())[0].manifest == manifest
+
+
+async def test_a_manifest_that_arrives_behind_its_cancellation_keeps_its_archives(ground: Ground) -> None:
+    """A thread or a bucket does not hear of it: what is cleaned up meanwhile must not be half of a set."""
+    put = ground.store.put_if_absent
+
+    async def late(path: str, data: bytes) -> bool:
+        running.cancel()
+        return await asyncio.shield(later(path, data))
+
+    async def later(path: str, data: bytes) -> bool:
+        for _ in range(200):  # turns of the loop, in which a clean-up would be over
+            await asyncio.sleep(0)
+        return await put(path, data)
+
+    ground.store.put_if_absent = late  # type: ignore[method-assign]
+    running = asyncio.ensure_future(ground.take())
+
+    await asyncio.wait([running])
+
+    assert running.cancelled()
+    (found,) = await ground.sets()
+    assert found.counts
+    assert ground.points(found.manifest) == ground.cluster.points("docs")
 
 
 async def test_an_intent_that_cannot_be_closed_does_no_harm_to_the_set(ground: Ground) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.errors import (
+    JobDenied,
     JobError,
     JobLocked,
     JobRefused,
@@ -98,6 +99,7 @@ async def test_one_collection_that_fails_keeps_no_other_from_its_turn(ground: Gr
         (StoreFull("no room"), Outcome.FAILED, Reason.STORE),
         (StoreDenied("403"), Outcome.FAILED, Reason.RIGHTS),
         (SourceAuth("/collections", "403"), Outcome.FAILED, Reason.RIGHTS),
+        (JobDenied("a: 403"), Outcome.FAILED, Reason.RIGHTS),
         (JobRefused("it is an alias"), Outcome.FAILED, Reason.REFUSED),
         (JobError("broke"), Outcome.FAILED, Reason.FAILED),
         (JobLocked("somebody has it"), Outcome.SKIPPED, Reason.LOCKED),
@@ -187,7 +189,10 @@ async def test_told_to_stop_it_ends_after_the_collection_it_is_at(ground: Ground
     ended = await ground.run(ToldBody("a", "b", do=do))
 
     assert (ended.outcome, ended.reason) == (Outcome.CANCELLED, Reason.STOPPING)
-    assert [part.collection for part in ended.parts] == ["a"]
+    assert [(part.collection, part.outcome, part.reason) for part in ended.parts] == [
+        ("a", Outcome.OK, Reason.NONE),
+        ("b", Outcome.SKIPPED, Reason.STOPPING),
+    ]
 
 
 async def test_cancelled_it_writes_its_end_down_and_holds_no_lock(ground: Ground) -> None:
@@ -203,6 +208,10 @@ async def test_cancelled_it_writes_its_end_down_and_holds_no_lock(ground: Ground
     assert hanging.cancelled
     (ended,) = ground.ledger.recent()
     assert ended.outcome is Outcome.CANCELLED
+    assert [(part.collection, part.outcome) for part in ended.parts] == [
+        ("a", Outcome.CANCELLED),
+        ("b", Outcome.SKIPPED),
+    ]
     assert ground.ledger.record("nightly").running is None
     async with ground.others.collection("eu", "a"), ground.others.job("eu", "nightly"):
         pass
