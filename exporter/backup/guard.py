@@ -53,7 +53,7 @@ def points_change(sets: Iterable[StoredSet]) -> float | None:
 
 
 def points_of(manifest: Manifest) -> int | None:
-    """Return the points of all shards as near as is known: where a writer ran, those from before it."""
+    """Return the points of all shards as near as is known: where a writer ran, those it left behind."""
     total = 0
     for shard in manifest.shards:
         points = _points_of_shard(shard)
@@ -64,7 +64,7 @@ def points_of(manifest: Manifest) -> int | None:
 
 
 def _points_of_shard(shard: ShardCopy) -> int | None:
-    known = (shard.points, shard.points_before, shard.points_after)
+    known = (shard.points, shard.points_after, shard.points_before)
     return next((points for points in known if points is not None), None)
 
 

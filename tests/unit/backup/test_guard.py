@@ -147,9 +147,9 @@ def test_the_change_of_points_is_against_the_fullest(counts: list[int | None], c
     assert points_change(sets) == change
 
 
-def test_points_from_before_a_writer_ran_stand_in_for_those_not_counted() -> None:
-    """A set taken while a writer ran still tells a loss from a trickle."""
-    unsettled = shard(points=None, settled=False, points_before=400, points_after=450)
+def test_points_that_a_writer_left_behind_stand_in_for_those_not_counted() -> None:
+    """A set taken while somebody deleted everything must stop the prune, and not the one after it."""
+    unsettled = shard(points=None, settled=False, points_before=1_000, points_after=400)
     busy = StoredSet(manifest(id="20270109T080000Z-00000a", ended_at=1.9e9, shards=(unsettled,)), (), False)
 
     assert points_change([night(1, 1_000), busy]) == -0.6
