@@ -9,8 +9,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ LONGEST_SECONDS = 60.0  # of a life, on a very busy machine
 # Whoever died holding a lock is waited for so long.
 PAST_LEASE_SECONDS = LEASE_SECONDS + GRACE_SECONDS + 1.0
 DAY_SECONDS = 86_400.0
+LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +103,9 @@ class Lives:
         self.alive = None
         return status
 
-    def kill(self) -> None:
+    def kill(self, number: int = signal.SIGKILL) -> None:
         if self.alive is not None:
-            os.kill(self.alive, signal.SIGKILL)
+            os.kill(self.alive, number)
 
     async def _line(self) -> bytes:
         assert self.process.stdout is not None
@@ -138,9 +140,10 @@ class Ground:
     target: SnapshotCluster  # where sets are restored to for a proof
     wall: Wall = field(default_factory=Wall)
     speed: float = SPEED
+    has_engine: bool = False  # whether the extra `edge` is installed
     requests: int = 0  # of the life that lives
     kills: int = 0
-    _checked: dict[str, str] = field(default_factory=dict)  # sets, and what was found in them
+    diary: deque[str] = field(default_factory=lambda: deque(maxlen=5))  # the last lives, for who must know
 
     def __post_init__(self) -> None:
         self.store = LocalStore(
@@ -154,18 +157,20 @@ class Ground:
 
     # --- lives ------------------------------------------------------------------------------------------
 
-    def write_config(self, *jobs: dict[str, Any], **more: Any) -> None:
+    def write_config(self, *jobs: Mapping[str, Any], poll: Mapping[str, Any] | None = None) -> None:
         """Write the configuration that every life reads."""
         peers = [{"url": url} for url in self.cluster.urls]
         document: dict[str, Any] = {
-            "clusters": [{"name": CLUSTER, "peers": peers}],
+            "clusters": [
+                {"name": CLUSTER, "peers": peers, "poll": dict(poll or {}), "probes": {"enabled": False}}
+            ],
+            "state": {"dir": str(self.folder / "state")},
             "backup": {
                 "store": {"url": str(self.folder / "store")},
                 "verify": {"target": {"url": self.target.urls[0]}},
                 "retention": {"last": 2, "daily": 0, "weekly": 0, "monthly": 0},
             },
-            "jobs": list(jobs),
-            **more,
+            "jobs": [dict(job) for job in jobs],
         }
         self.config.write_text(yaml.safe_dump(document), encoding="utf-8")
 
@@ -173,8 +178,10 @@ class Ground:
     def config(self) -> Path:
         return self.folder / "config.yaml"
 
-    async def live(self, *arguments: str, kill: Kill | None = None) -> Ended:
-        """Let a life live to its end, or until it is killed."""
+    async def live(
+        self, *arguments: str, kill: Kill | None = None, until: Callable[[], Awaitable[bool]] | None = None
+    ) -> Ended:
+        """Let a life live to its end, until it is killed, or until it is told to stop."""
         kill = kill or Kill()
         output = self.folder / "output"
         for left in (output, Path(f"{output}.steps")):
@@ -185,10 +192,35 @@ class Ground:
             ahead_seconds=self.wall.ahead_seconds,
             speed=self.speed,
             dies_at_step=kill.at_step,
+            has_engine=self.has_engine,
         )
+        began = time.monotonic()
+        with self._listening(kill):
+            await self.lives.begin(life)
+            stopping = None if until is None else asyncio.create_task(self._stop(until))
+            status = await self.lives.ended()
+            if stopping is not None:
+                stopping.cancel()
+                with suppress(asyncio.CancelledError):
+                    await stopping
+        seconds = time.monotonic() - began
+        said = output.read_text(encoding="utf-8", errors="replace") if output.exists() else ""
+        assert seconds < LONGEST_SECONDS, f"it never ended:\n{said}"
+        steps = Path(f"{output}.steps")
+        made = int(steps.read_text()) if steps.exists() else None
+        ended = Ended(status=status, output=said, requests=self.requests, steps=made, seconds=seconds)
+        self.kills += ended.was_killed
+        self.diary.append(f"{' '.join(arguments)}, {kill}: {status} after {seconds:.2f} s\n{said}")
+        return ended
+
+    @contextmanager
+    def _listening(self, kill: Kill) -> Iterator[None]:
+        """Kill who lives when its time has come."""
         self.requests = 0
         loop = asyncio.get_running_loop()
-        timers: list[asyncio.TimerHandle] = []
+        timers = [loop.call_later(LONGEST_SECONDS, self.lives.kill)]
+        if kill.at_seconds is not None:
+            timers.append(loop.call_later(kill.at_seconds, self.lives.kill))
 
         def hear(_peer: int, _method: str, _path: str) -> None:
             self.requests += 1
@@ -200,26 +232,20 @@ class Ground:
 
         for cluster in (self.cluster, self.target):
             cluster.knobs.on_request = hear
-        began = time.monotonic()
-        await self.lives.begin(life)
-        if kill.at_seconds is not None:
-            timers.append(loop.call_later(kill.at_seconds, self.lives.kill))
-        timers.append(loop.call_later(LONGEST_SECONDS, self.lives.kill))
-        status = await self.lives.ended()
-        seconds = time.monotonic() - began
-        for timer in timers:
-            timer.cancel()
-        assert seconds < LONGEST_SECONDS, f"it never ended:\n{output.read_text()}"
-        steps = Path(f"{output}.steps")
-        ended = Ended(
-            status=status,
-            output=output.read_text(encoding="utf-8", errors="replace") if output.exists() else "",
-            requests=self.requests,
-            steps=int(steps.read_text()) if steps.exists() else None,
-            seconds=seconds,
-        )
-        self.kills += ended.was_killed
-        return ended
+        try:
+            yield
+        finally:
+            for timer in timers:
+                timer.cancel()
+
+    async def _stop(self, until: Callable[[], Awaitable[bool]]) -> None:
+        try:
+            while not await until():
+                await asyncio.sleep(LOOK_SECONDS)
+        except Exception:
+            self.lives.kill()
+            raise
+        self.lives.kill(signal.SIGTERM)
 
     def wait(self, seconds: float) -> None:
         """Let so many seconds pass for everybody."""
@@ -274,7 +300,7 @@ class Ground:
 
     async def open_scratch(self) -> list[str]:
         """Return what proofs have restored and not removed, as records and as collections."""
-        records = [record.target for record in await self.shelf.restores() if record.scratch]
+        records = [str(record) for record in await self.shelf.restores() if record.scratch]
         return records + list(self.target.world.collections)
 
     async def check_restored(self, set_id: str, target: str) -> None:

@@ -64,7 +64,8 @@ class Verify(Verb):
         return ("backup", "verify", f"--latest={COLLECTION}", "--level=4")
 
     async def check(self) -> None:
-        assert await self.ground.open_scratch() == []
+        left = list(self.ground.target.world.collections)
+        assert not left, "\n".join([*left, *self.ground.diary])
 
 
 @dataclass
@@ -210,9 +211,10 @@ async def test_a_verb_killed_at_any_step_leaves_nothing_false_and_the_next_one_c
             await killed(name, verbs[name], kill, seen, dice)
 
         ground.wait(2 * DAY_SECONDS)
-        for verb in (verbs["backup"], verbs["prune"]):
+        for verb in (verbs["backup"], verbs["verify"], verbs["prune"]):
             ended = await ground.live(*verb.arguments())
             assert ended.code == exit_codes.DONE, ended.output
+        assert await ground.open_scratch() == []
         assert len(await ground.sets()) == KEPT
         assert await ground.shelf.fragments() == []
         assert list(ground.leftovers()) == []

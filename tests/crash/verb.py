@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 from selectors import DefaultSelector
@@ -129,11 +130,13 @@ def main() -> None:
         life = Life(**json.loads(line))
         pid = os.fork()
         if pid == 0:
-            code = 99
             try:
                 code = live(life)
-            finally:
-                os._exit(code)
+            except BaseException:
+                traceback.print_exc()
+                code = 70
+            sys.stderr.flush()
+            os._exit(code)
         print(pid, flush=True)
         print(os.waitpid(pid, 0)[1], flush=True)
 

@@ -1,0 +1,108 @@
+"""A daemon with jobs, killed while it makes up for what it missed: the next one clears up and says so.
+
+`CRASH_KILLS` and `CRASH_SEED` as for the verbs; the daemon is killed an eighth as often.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from exporter import exit_codes
+from exporter.jobs.stored import job_run
+from exporter.jobs.words import JobRun, Outcome
+from exporter.state import JobStore, State
+from tests.crash.ground import PAST_LEASE_SECONDS, Ground, Kill, ground_in
+from tests.kit.scripted import free_port
+
+KILLS = max(1, int(os.environ.get("CRASH_KILLS", "14")) // 8)
+SEED = int(os.environ.get("CRASH_SEED", "7"))
+# What waits for peers and for company waits for half a minute to a whole one.
+SPEED = 30.0
+# Killed so often before it is let do its work.
+KILLS_IN_A_ROW = 3
+LONGEST_LIFE_SECONDS = 3.0
+MOST_STEPS = 350
+SCHEDULE = {"every": "5m"}  # shorter than a lease: after each death all is overdue
+JOBS = (
+    {"name": "nightly", "kind": "backup", "schedule": SCHEDULE},
+    {"name": "weekly", "kind": "verify", "level": 4, "schedule": SCHEDULE},
+    {"name": "tidy", "kind": "prune", "schedule": SCHEDULE},
+)
+
+
+def history(ground: Ground) -> list[JobRun]:
+    """Return all runs of the ledger, newest first."""
+    with closing(State.open(ground.folder / "state", clock=ground.wall)) as state:
+        return [job_run(one) for one in JobStore(state).history(limit=10_000)]
+
+
+def daemon(ground: Ground) -> tuple[str, ...]:
+    """Write its configuration, and return how it is started."""
+    poll = {"fast": "60s", "medium": "2m", "slow": "5m", "deadline": "30s"}
+    ground.write_config(*JOBS, poll=poll)
+    return ("run", f"--web.listen-address=127.0.0.1:{free_port(('127.0.0.1',))}", "--log.level=error")
+
+
+async def let_work(ground: Ground) -> None:
+    """Let a daemon live until every job was done by it, and see that nothing else is left."""
+    before = {run.id for run in history(ground)}
+
+    async def is_done() -> bool:
+        new = [run for run in history(ground) if run.id not in before]
+        done = {run.job for run in new if run.outcome is Outcome.OK}
+        if done != {job["name"] for job in JOBS} or any(run.outcome is None for run in new):
+            return False
+        return not (await ground.shelf.intents() or await ground.open_scratch() or ground.on_servers())
+
+    ended = await ground.live(*daemon(ground), until=is_done)
+    assert ended.status == exit_codes.DONE, ended.output
+    runs = history(ground)
+    assert all(run.outcome is not None for run in runs)
+    assert await ground.held_locks() == []
+    sets = await ground.sets()
+    assert sets[0].manifest.points == ground.points
+
+
+async def test_a_daemon_killed_amid_its_jobs_is_followed_by_one_that_clears_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Backup, verify and prune are all overdue at each start; each death comes somewhere amid them."""
+    dice = random.Random(SEED)
+    async with ground_in(tmp_path) as ground:
+        ground.speed = SPEED
+        (tmp_path / "state").mkdir()
+        await let_know(ground)
+        for number in range(1, KILLS + 1):
+            ground.write(2)
+            ground.wait(PAST_LEASE_SECONDS)
+            by_step, seconds = dice.random() < 0.5, dice.uniform(0.5, LONGEST_LIFE_SECONDS)
+            kill = Kill(
+                at_step=dice.randint(1, MOST_STEPS) if by_step else None,
+                at_seconds=LONGEST_LIFE_SECONDS if by_step else seconds,
+            )
+            ended = await ground.live(*daemon(ground), kill=kill)
+            assert ended.was_killed, ended.output
+            await ground.sets()
+            if number % KILLS_IN_A_ROW == 0 or number == KILLS:
+                ground.wait(PAST_LEASE_SECONDS)
+                await let_work(ground)
+
+        outcomes = Counter(str(run.outcome) for run in history(ground))
+    with capsys.disabled():
+        print(f"\n{ground.kills} kills of a daemon, seed {SEED}; runs: {dict(outcomes)}")
+
+
+async def let_know(ground: Ground) -> None:
+    """Let a first daemon write down since when it has its jobs."""
+
+    async def is_known() -> bool:
+        with closing(State.open(ground.folder / "state", clock=ground.wall)) as state:
+            return len(JobStore(state).load().known) == len(JOBS)
+
+    assert (await ground.live(*daemon(ground), until=is_known)).status == exit_codes.DONE
