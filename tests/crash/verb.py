@@ -132,7 +132,7 @@ def main() -> None:
         if pid == 0:
             try:
                 code = live(life)
-            except BaseException:
+            except BaseException:  # noqa: BLE001  # told as the interpreter would tell it
                 traceback.print_exc()
                 code = 70
             sys.stderr.flush()
