@@ -25,6 +25,7 @@ def means_of(settings: Settings, it: Opened, peers: Sequence[PeerAt], progress: 
         locks=it.locks,
         peers_of=lambda _: peers,
         published=Published(board=board),
+        turns={},
         board=board,
         clock=it.clock,
         limits=Limits(),

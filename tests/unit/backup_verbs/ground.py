@@ -27,7 +27,7 @@ from tests.kit.daemons import environment
 from tests.kit.sets import manifest
 
 CLOCK = SystemClock()
-ENDED_AT = 1_800_000_060.0  # of the sets that are made up
+ENDED_AT = 1_768_464_060.0  # of the sets that are made up: 2026-01-15
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class Room:
 
     async def keep(self, *, good: bool | None = True, **changed: Any) -> Manifest:
         """Store a set; `good`: proven at level 2, None: nobody looked. Its archive is 4,096 bytes."""
-        made = manifest(**{"ended_at": ENDED_AT} | changed)
+        made = manifest(**{"started_at": ENDED_AT - 60.0, "ended_at": ENDED_AT} | changed)
         for archive in made.archives:
             path = self.folder / place_of(made).file(archive.file)
             path.parent.mkdir(parents=True, exist_ok=True)
