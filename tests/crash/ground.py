@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -131,13 +131,14 @@ async def forking() -> AsyncIterator[Lives]:
 
 
 @dataclass
-class Ground:
-    """All of it."""
+class Scene:
+    """A store, servers by their URLs, and verbs on them."""
 
     folder: Path
     lives: Lives
-    cluster: SnapshotCluster
-    target: SnapshotCluster  # where sets are restored to for a proof
+    urls: Sequence[str]
+    verify: Mapping[str, Any] = field(default_factory=dict)  # of the configuration
+    scripted: Sequence[SnapshotCluster] = ()  # whose requests are listened to
     wall: Wall = field(default_factory=Wall)
     speed: float = SPEED
     has_engine: bool = False  # whether the extra `edge` is installed
@@ -150,16 +151,15 @@ class Ground:
             self.folder / "store", bandwidth=Bandwidth(None, clock=self.wall), clock=self.wall
         )
         self.shelf = Shelf(self.store, self.wall)
-        self.points = 0
         (self.folder / "store").mkdir()
-        for cluster in (self.cluster, self.target):
+        for cluster in self.scripted:
             cluster.knobs.now = self.wall.now
 
     # --- lives ------------------------------------------------------------------------------------------
 
     def write_config(self, *jobs: Mapping[str, Any], poll: Mapping[str, Any] | None = None) -> None:
         """Write the configuration that every life reads."""
-        peers = [{"url": url} for url in self.cluster.urls]
+        peers = [{"url": url} for url in self.urls]
         document: dict[str, Any] = {
             "clusters": [
                 {"name": CLUSTER, "peers": peers, "poll": dict(poll or {}), "probes": {"enabled": False}}
@@ -167,7 +167,7 @@ class Ground:
             "state": {"dir": str(self.folder / "state")},
             "backup": {
                 "store": {"url": str(self.folder / "store")},
-                "verify": {"target": {"url": self.target.urls[0]}},
+                "verify": dict(self.verify),
                 "retention": {"last": 2, "daily": 0, "weekly": 0, "monthly": 0},
             },
             "jobs": [dict(job) for job in jobs],
@@ -230,7 +230,7 @@ class Ground:
                 else:
                     self.lives.kill()
 
-        for cluster in (self.cluster, self.target):
+        for cluster in self.scripted:
             cluster.knobs.on_request = hear
         try:
             yield
@@ -251,12 +251,39 @@ class Ground:
         """Let so many seconds pass for everybody."""
         self.wall.ahead_seconds += seconds
 
+    # --- what is left -----------------------------------------------------------------------------------
+
+    async def held_locks(self) -> list[str]:
+        """Return the locks that somebody holds."""
+        lease = Lease(self.store, owner="the test", clock=self.wall)
+        paths = [stored.path async for stored in self.store.list(layout.LOCKS)]
+        names = sorted({path.removeprefix(f"{layout.LOCKS}/").rpartition("/")[0] for path in paths})
+        return [name for name in names if await lease.holder(name) is not None]
+
+    def leftovers(self) -> Iterator[Path]:
+        """Yield half-written files in the store."""
+        yield from (path for path in (self.folder / "store").rglob("*") if path.name.startswith(UNFINISHED))
+
+
+@dataclass
+class Ground(Scene):
+    """Three scripted peers with a collection of which is known what each set must hold."""
+
+    points: int = 0
+
+    @property
+    def cluster(self) -> SnapshotCluster:
+        return self.scripted[0]
+
+    @property
+    def target(self) -> SnapshotCluster:
+        """Where sets are restored to for a proof."""
+        return self.scripted[1]
+
     def write(self, number: int) -> None:
         """Write the next points: a set with N of them has those with ids from 0 to N - 1."""
         self.cluster.world.upsert(COLLECTION, points(number, start=self.points))
         self.points += number
-
-    # --- what is left -----------------------------------------------------------------------------------
 
     async def sets(self) -> list[StoredSet]:
         """Return the sets that look complete, after seeing that they are."""
@@ -291,13 +318,6 @@ class Ground:
         names = [*self.cluster.snapshots(COLLECTION), *self.target.snapshots(COLLECTION)]
         return [name for of_peer in names for name in of_peer]
 
-    async def held_locks(self) -> list[str]:
-        """Return the locks that somebody holds."""
-        lease = Lease(self.store, owner="the test", clock=self.wall)
-        paths = [stored.path async for stored in self.store.list(layout.LOCKS)]
-        names = sorted({path.removeprefix(f"{layout.LOCKS}/").rpartition("/")[0] for path in paths})
-        return [name for name in names if await lease.holder(name) is not None]
-
     async def open_scratch(self) -> list[str]:
         """Return what proofs have restored and not removed, as records and as collections."""
         records = [str(record) for record in await self.shelf.restores() if record.scratch]
@@ -319,10 +339,6 @@ class Ground:
         records = [record for record in await self.shelf.restores() if record.target == target]
         assert [record.state for record in records] == [RestoreState.DONE]
 
-    def leftovers(self) -> Iterator[Path]:
-        """Yield half-written files in the store."""
-        yield from (path for path in (self.folder / "store").rglob("*") if path.name.startswith(UNFINISHED))
-
 
 @asynccontextmanager
 async def ground_in(folder: Path) -> AsyncIterator[Ground]:
@@ -331,7 +347,8 @@ async def ground_in(folder: Path) -> AsyncIterator[Ground]:
         cluster = await stack.enter_async_context(SnapshotCluster())
         target = await stack.enter_async_context(SnapshotCluster(standalone=True))
         lives = await stack.enter_async_context(forking())
-        ground = Ground(folder, lives, cluster, target)
+        verify = {"target": {"url": target.urls[0]}}
+        ground = Ground(folder, lives, cluster.urls, verify=verify, scripted=(cluster, target))
         stack.push_async_callback(ground.store.close)
         cluster.create(COLLECTION, shard_number=SHARDS, replication_factor=REPLICAS)
         cluster.world.named(COLLECTION).add_index("n", "integer")
