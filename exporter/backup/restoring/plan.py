@@ -154,6 +154,8 @@ def _steps(
     yield Step(f"POST {path}/points/count", "count exactly, on every peer")
     if schema.afterwards(manifest.config):
         yield Step(f"PATCH {path}", "what creation does not take: fan-out, strict mode")
+    if not options.scratch:
+        yield Step(f"PATCH {path}", "wake the optimizers, unless it is green")
     for alias in aliases_wanted(manifest, options):
         yield Step("POST /collections/aliases", f"the alias {printable(alias)} shows it")
 

@@ -25,6 +25,7 @@ log = get_logger()
 
 # Between two looks where nothing changes: a large replica takes minutes to be copied.
 LONGEST_PAUSE_SECONDS = 10.0
+GREEN = "green"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +120,22 @@ class Finisher:
         if later := schema.afterwards(config):
             await self._target.do_surely(keeping.patch_collection(name, later))
         found = keeping.read_description(await self._target.ask(keeping.describe(name)))
+        if found.status != GREEN and not self._options.scratch:
+            await self._wake()
         for alias in aliases_wanted(self._plan.manifest, self._options):
             await self._show(alias)
         return schema.config_differences(config, found.config)
+
+    async def _wake(self) -> None:
+        """Let optimizers begin with what the archive had not indexed; where that fails the data is there.
+
+        A restored shard lies grey until a write or a change of these settings (seen on 1.18.3); an empty
+        one will do.
+        """
+        try:
+            await self._target.do(keeping.patch_collection(self._target.name, schema.WAKING))
+        except SourceError as error:
+            log.warning("restore.not_woken", collection=printable(self._target.name), error=str(error))
 
     async def _show(self, alias: str) -> None:
         """Let an alias show the target, in one step for its readers, and read it back."""
@@ -134,8 +148,11 @@ class Finisher:
 
 
 async def take_mark_away(target: Target) -> None:
-    """Leave the metadata as it was. Where that fails the target is good all the same."""
+    """Leave the metadata as it was. Where that fails the target is good all the same.
+
+    Where there was none, `{}` stays: the server takes null for no change (seen on 1.18.3).
+    """
     try:
         await target.do_surely(keeping.patch_collection(target.name, schema.without_mark()))
     except SourceError as error:
-        log.warning("restore.mark_left", collection=target.name, error=str(error))
+        log.warning("restore.mark_left", collection=printable(target.name), error=str(error))

@@ -25,7 +25,8 @@ def resumed(records: Iterable[RestoreRecord], seen: TargetSeen, set_id: str) -> 
     """Return the record of the restore that made the target, of this set; None where nobody of us made it.
 
     The target's mark names its record. Servers before 1.16 keep no mark: there the record has to name the
-    very servers, and an open one is taken.
+    very servers, and the target's name the set, for a collection of any other name may have been deleted and
+    made anew by people since. An open record is taken.
     """
     if seen.description is None:
         return None
@@ -41,7 +42,10 @@ def resumed(records: Iterable[RestoreRecord], seen: TargetSeen, set_id: str) -> 
     made_here = [
         record
         for record in ours
-        if record.state is not RestoreState.DONE and record.peers and set(record.peers) == seen.holders
+        if record.state is not RestoreState.DONE
+        and record.peers
+        and set(record.peers) == seen.holders
+        and record.target.endswith(set_id)
     ]
     return max(made_here, key=lambda record: record.id, default=None)
 

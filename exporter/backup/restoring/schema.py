@@ -23,6 +23,8 @@ CUSTOM = "custom"
 _FAN_OUT = ("read_fan_out_factor", "read_fan_out_delay_ms")
 # GET's name for the optimizers' settings, and PUT's.
 _OPTIMIZERS, _OPTIMIZERS_AT_CREATION = "optimizer_config", "optimizers_config"
+# The body of a PATCH that changes nothing and makes the server plan its optimizations anew.
+WAKING: Mapping[str, Any] = {_OPTIMIZERS_AT_CREATION: {}}
 # What creation says by another name, at another time or not at all: limits of strict mode would stand in
 # the way of the load, so they come last, and the id is the server's to make.
 _APART = frozenset({"params", _OPTIMIZERS, "strict_mode_config", "metadata", "uuid"})

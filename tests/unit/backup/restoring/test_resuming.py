@@ -215,6 +215,24 @@ async def test_a_target_whose_record_another_store_has_is_not_gone_on_with() -> 
             await here.restore(kept)
 
 
+async def test_without_metadata_a_collection_of_a_name_that_people_use_is_never_gone_on_with() -> None:
+    """They may have given the restore up, deleted it, and filled one of that name anew."""
+    async with ground(version="1.15.4") as here:
+        here.cluster.create("docs", points(60), shard_number=2)
+        kept = await here.stored("docs")
+        here.cluster.world.collections.clear()
+        here.cluster.knobs.fail("POST", "/shards/1/snapshots/upload")
+        with pytest.raises(JobError, match="stopped"):
+            await here.restore(kept, target="docs", into=True)
+        here.cluster.world.collections.clear()
+        here.cluster.create("docs", points(7), shard_number=2)
+
+        with pytest.raises(JobRefused, match="nothing that exists is written to"):
+            await here.restore(kept, target="docs", into=True)
+
+        assert here.cluster.points("docs") == points(7)
+
+
 async def test_without_metadata_a_collection_of_the_same_name_elsewhere_is_not_taken_for_ours() -> None:
     """The record names the servers that have the target; these are others."""
     async with ground(version="1.12.6") as here:

@@ -73,6 +73,29 @@ async def test_settings_indexes_and_limits_are_as_they_were() -> None:
         assert done.warnings == ()
 
 
+@pytest.mark.parametrize("status", [200, 400])
+async def test_optimizers_that_sleep_after_the_uploads_are_woken(status: int) -> None:
+    """What the archive had not indexed lies grey until then; where the server refuses, the data is there."""
+    async with ground() as here:
+        here.cluster.create("docs", points(60))
+        kept = await here.stored("docs")
+
+        def sleep(_: int, __: str, path: str) -> None:
+            if path.endswith(f"{TARGET}/points/count"):
+                for replica in here.cluster.world.named(TARGET).shards[0].replicas.values():
+                    replica.status = "yellow"
+
+        here.cluster.knobs.on_request = sleep
+        if status != 200:
+            here.cluster.knobs.fail("PATCH", TARGET, status)
+
+        done = await here.restore(kept)
+
+        assert done.points == 60
+        bodies = [seen.body for seen in here.cluster.requests if seen.method == "PATCH"]
+        assert bodies[0] == {"optimizers_config": {}}
+
+
 async def test_shards_of_custom_keys_get_their_ids_again_where_others_are_missing() -> None:
     """Keys were deleted before the backup: fillers take their ids, and are gone in the end."""
     async with ground() as here:
