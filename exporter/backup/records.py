@@ -53,7 +53,7 @@ MISSING = MetricSpec(
 UNVERIFIED = MetricSpec(
     "qdrantx_backup_unverified",
     Kind.GAUGE,
-    "Whether a proof of a collection's backups at a level was due, and none ever was good",
+    "Whether a proof of a collection's backups at a level that a job proves was due, and none ever was good",
     "1 or 0",
     OURS,
     (*_COLLECTION, "level"),
@@ -121,8 +121,12 @@ class Covered:
 
     collection: str
     max_age_seconds: float  # the strictest of the jobs
-    due: bool  # a run was planned since it is covered: there should be a backup
-    # Levels at which a verify job had a planned run since: there should be a proof.
+    due: bool  # a run came to it, or to nothing at all: there should be a backup
+    # When a job last backed it up. From the ledger: it stands in where the store was never read.
+    done_at: float | None = None
+    # Levels up to which verify jobs prove it, and those of them at which a run came to it: there should be
+    # a proof.
+    levels_asked: frozenset[Level] = frozenset()
     levels_due: frozenset[Level] = frozenset()
     # When a backup of it was last proven good, for sets too that are gone since. From the ledger.
     proven_at: Mapping[Level, float] = field(default_factory=dict)
@@ -133,24 +137,48 @@ def backup_producer(cluster: str) -> ProducerKey:
     return ProducerKey(cluster, "", "backups")
 
 
-def backup_readings(cluster: str, sets: Iterable[StoredSet], covered: Iterable[Covered]) -> Iterator[Reading]:
-    """Yield the readings of one cluster's backups: of each collection with a set, and of each covered one.
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """What the store holds of one collection, as far as it is told."""
 
-    `sets` are all of the cluster, in any order.
+    readings: tuple[Reading, ...]  # of its sets alone
+    is_backed_up: bool  # there is a complete set, not known to be bad
+    is_good: bool  # there is one that may be relied on
+    proven_at: Mapping[Level, float]  # by the highest level that was proven
+
+
+def stocks(cluster: str, sets: Iterable[StoredSet]) -> Mapping[str, Stock]:
+    """Return what is told of each collection's sets. `sets` are all of the cluster, in any order.
+
+    Takes a while where there are thousands: not for the event loop.
     """
     by_collection: dict[str, list[StoredSet]] = {}
     for one in sets:
         by_collection.setdefault(one.manifest.collection, []).append(one)
+    return {name: _stock((cluster, name), stored) for name, stored in by_collection.items()}
+
+
+def backup_readings(
+    cluster: str, stored: Mapping[str, Stock] | None, covered: Iterable[Covered]
+) -> Iterator[Reading]:
+    """Yield the readings of one cluster's backups: of each collection with a set, and of each covered one.
+
+    `stored` None: the store was never read. Then what jobs did stands in, and what only the store knows is
+    not told: never a 0 that means unknown.
+    """
     covering = {one.collection: one for one in covered}
-    for collection in sorted(by_collection.keys() | covering.keys()):
+    for collection in sorted((stored or {}).keys() | covering.keys()):
         labels = (cluster, collection)
-        stored = by_collection.get(collection, [])
-        yield from _of_sets(labels, stored)
-        yield from _of_proofs(labels, stored, covering.get(collection))
-        if collection in covering:
-            yield Reading(MAX_AGE, labels, covering[collection].max_age_seconds)
-            missing = covering[collection].due and newest_complete(stored) is None
-            yield Reading(MISSING, labels, float(missing))
+        one = covering.get(collection)
+        if stored is not None:
+            stock = stored.get(collection) or _stock(labels, ())
+        else:
+            stock = _from_the_ledger(labels, None if one is None else one.done_at)
+        yield from stock.readings
+        yield from _of_proofs(labels, stock, one, is_known=stored is not None)
+        if one is not None:
+            yield Reading(MAX_AGE, labels, one.max_age_seconds)
+            yield Reading(MISSING, labels, float(one.due and not stock.is_backed_up))
 
 
 def orphan_readings(cluster: str, bytes_by_peer: Mapping[str, int]) -> Iterator[Reading]:
@@ -181,14 +209,35 @@ def _of_sets(labels: tuple[str, str], sets: Sequence[StoredSet]) -> Iterator[Rea
         yield Reading(POINTS_CHANGE, labels, change)
 
 
+def _stock(labels: tuple[str, str], sets: Sequence[StoredSet]) -> Stock:
+    newest: dict[Level, float] = {}
+    for one in sets:
+        for proof in one.proofs:
+            if proof.good:
+                newest[proof.level] = max(proof.at, newest.get(proof.level, proof.at))
+    return Stock(
+        readings=tuple(_of_sets(labels, sets)),
+        is_backed_up=newest_complete(sets) is not None,
+        is_good=any(one.counts for one in sets),
+        proven_at=newest,
+    )
+
+
+def _from_the_ledger(labels: tuple[str, str], done_at: float | None) -> Stock:
+    done = done_at is not None
+    readings = () if done_at is None else (Reading(LAST_COMPLETE, labels, done_at),)
+    return Stock(readings, is_backed_up=done, is_good=done, proven_at={})
+
+
 def _of_proofs(
-    labels: tuple[str, str], sets: Sequence[StoredSet], covered: Covered | None
+    labels: tuple[str, str], stock: Stock, covered: Covered | None, *, is_known: bool
 ) -> Iterator[Reading]:
+    """Yield what is proven, by level; whether a proof is lacking only of levels that somebody asks for."""
     for level in TOLD_LEVELS:
-        moments = [] if covered is None else [at for of, at in covered.proven_at.items() if of >= level]
-        moments += [proof.at for one in sets if (proof := one.proven(level)) is not None]
+        known = (stock.proven_at, {} if covered is None else covered.proven_at)
+        moments = [at for one in known for of, at in one.items() if of >= level]
         if moments:
             yield Reading(LAST_VERIFIED, (*labels, level.value), max(moments))
-        if covered is not None:
+        if covered is not None and level in covered.levels_asked and (moments or is_known):
             unverified = level in covered.levels_due and not moments
             yield Reading(UNVERIFIED, (*labels, level.value), float(unverified))

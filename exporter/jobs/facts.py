@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from exporter.backup.records import Covered
 from exporter.backup.words import Level
 from exporter.config.jobs import JobSettings
-from exporter.jobs.ledger import Record
+from exporter.jobs.ledger import LEVEL_OF_A_RUN, Record
 from exporter.jobs.records import FAILED, OK, PARTLY, JobFacts
 from exporter.jobs.schedule import longest_gap_seconds, next_fires
 from exporter.jobs.words import Outcome
@@ -17,6 +17,7 @@ _STATUS = {Outcome.OK: OK, Outcome.PARTLY: PARTLY}  # of any other end: FAILED
 # Two: the store is read, and no more. What goes further asks for it.
 DEFAULT_LEVEL = Level.HASHED
 _GLOB = frozenset("*?[")
+_LEVELS = frozenset(level.value for level in Level)
 
 
 def cluster_of(job: JobSettings, clusters: Sequence[str]) -> str:
@@ -34,9 +35,13 @@ def max_age_seconds(job: JobSettings) -> float:
     return job.max_age_seconds if job.max_age_seconds is not None else longest_gap_seconds(job.schedule)
 
 
-def job_facts(job: JobSettings, cluster: str, record: Record, now: float, *, lacks_rights: bool) -> JobFacts:
-    """Return what is known of a job. One whose key may not do it fails, before it is even due."""
+def job_facts(job: JobSettings, cluster: str, record: Record, now: float, *, cannot: bool) -> JobFacts:
+    """Return what is known of a job. One that cannot be done, for its key or the store, fails at once.
+
+    Successes are told of the collections that it names or last worked on: others are gone.
+    """
     last, begun = record.last, record.last_begun
+    its_own = _named(job) | _worked_on(record)
     status = None if last is None or last.outcome is None else _STATUS.get(last.outcome, FAILED)
     return JobFacts(
         job=job.name,
@@ -46,11 +51,13 @@ def job_facts(job: JobSettings, cluster: str, record: Record, now: float, *, lac
         next_run_at=next(iter(next_fires(job.schedule, now, 1)), None),
         last_started_at=None if begun is None else begun.started_at,
         last_ended_at=None if begun is None else begun.ended_at,
-        last_status=FAILED if lacks_rights else status,
+        last_status=FAILED if cannot else status,
         last_duration_seconds=None if begun is None else begun.took_seconds,
         last_success_at=record.last_success_at,
         last_success_by_collection={
-            collection: at for (collection, level), at in record.successes.items() if not level and collection
+            collection: at
+            for (collection, level), at in record.successes.items()
+            if level == LEVEL_OF_A_RUN and collection in its_own
         },
         runs=record.counts,
         skipped=record.skips,
@@ -65,39 +72,57 @@ def covered(jobs: Iterable[JobSettings], records: Mapping[str, Record]) -> Itera
     """
     jobs = tuple(jobs)
     backups = [job for job in jobs if job.kind == "backup"]
-    for name in sorted(set().union(*(_named(job) | _worked_on(records[job.name]) for job in backups))):
+    worked_on = {job.name: _worked_on(records[job.name]) for job in jobs}
+    proven_at = _proven_at(records[job.name] for job in jobs)
+    for name in sorted(set().union(*(_named(job) | worked_on[job.name] for job in backups))):
         covering = [job for job in backups if job.collections.selects(name)]
-        if covering:
-            proving = [job for job in jobs if job.kind == "verify" and job.collections.selects(name)]
-            yield Covered(
-                collection=name,
-                max_age_seconds=min(max_age_seconds(job) for job in covering),
-                due=any(records[job.name].done_until > 0 for job in covering),
-                levels_due=frozenset(
-                    level
-                    for job in proving
-                    if records[job.name].done_until > 0
-                    for level in Level
-                    if level <= level_of(job)
-                ),
-                proven_at=_proven_at(name, (records[job.name] for job in jobs)),
-            )
+        if not covering:
+            continue
+        proving = [job for job in jobs if job.kind == "verify" and job.collections.selects(name)]
+        was_due = {
+            job.name
+            for job in (*covering, *proving)
+            if name in worked_on[job.name] or _never_came_so_far(records[job.name])
+        }
+        yield Covered(
+            collection=name,
+            max_age_seconds=min(max_age_seconds(job) for job in covering),
+            due=any(job.name in was_due for job in covering),
+            done_at=max(filter(None, (_done_at(records[job.name], name) for job in covering)), default=None),
+            levels_asked=_levels(proving),
+            levels_due=_levels(job for job in proving if job.name in was_due),
+            proven_at=proven_at.get(name, {}),
+        )
 
 
 def _named(job: JobSettings) -> set[str]:
     return {name for name in job.collections.include if not _GLOB & set(name)}
 
 
-def _worked_on(record: Record) -> set[str]:
+def _worked_on(record: Record) -> frozenset[str]:
     parts = () if record.last_worked is None else record.last_worked.parts
-    return {part.collection for part in parts if part.collection}
+    return frozenset(part.collection for part in parts if part.collection)
 
 
-def _proven_at(collection: str, records: Iterable[Record]) -> dict[Level, float]:
-    newest: dict[Level, float] = {}
+def _never_came_so_far(record: Record) -> bool:
+    """It was due, and failed before it got to any collection: so it did to all of them."""
+    return record.last_worked is None and record.last is not None and record.done_until > 0
+
+
+def _done_at(record: Record, collection: str) -> float | None:
+    return record.successes.get((collection, LEVEL_OF_A_RUN))
+
+
+def _levels(proving: Iterable[JobSettings]) -> frozenset[Level]:
+    return frozenset(level for job in proving for level in Level if level <= level_of(job))
+
+
+def _proven_at(records: Iterable[Record]) -> dict[str, dict[Level, float]]:
+    """Return when each level was last proven, by collection."""
+    newest: dict[str, dict[Level, float]] = {}
     for record in records:
         for (name, word), at in record.successes.items():
-            if name == collection and word in set(Level):
-                level = Level(word)
-                newest[level] = max(at, newest.get(level, at))
+            if word in _LEVELS:
+                of_name = newest.setdefault(name, {})
+                of_name[Level(word)] = max(at, of_name.get(Level(word), at))
     return newest

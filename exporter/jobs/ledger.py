@@ -25,9 +25,8 @@ RUNS_IN_MEMORY = 1_000  # without a state directory; a page of history and more
 
 RUN, SKIP, LEVEL_OF_A_RUN = "run", "skip", ""
 
-# Ends that left undone what was due: made up for, but once only, or a backup that kills its daemon
-# would be begun again and again.
-_UNDONE = frozenset({Outcome.INTERRUPTED, Outcome.CANCELLED})
+# A clock that is further ahead than this was wrong: by hand people set it by hours.
+CLOCK_WRONG_SECONDS = 86_400.0
 # Ends that say something of the job: of these the last is its status.
 _TELLING = frozenset({Outcome.OK, Outcome.PARTLY, Outcome.FAILED, Outcome.MISSED, Outcome.INTERRUPTED})
 
@@ -54,17 +53,21 @@ class Record:
             return
         if self.running is not None and self.running.id == run.id:
             self.running = None
-        undone = run.outcome in _UNDONE and run.cause is not Cause.CATCH_UP
-        if not undone:
-            self.done_until = max(self.done_until, run.planned_at)
+        if not _is_undone(run):
+            was_wrong = self.done_until > (run.ended_at or run.planned_at) + CLOCK_WRONG_SECONDS
+            self.done_until = run.planned_at if was_wrong else max(self.done_until, run.planned_at)
         if run.outcome in _TELLING:
             self.last = run
         if run.started_at is not None:
             self.last_begun = run
-        if run.parts:
+        if any(part.collection for part in run.parts):
             self.last_worked = run
         if run.outcome is Outcome.OK:
             self.last_success_at = run.ended_at
+
+    def came_about(self, planned_at: float, now: float) -> bool:
+        """Something came of the time that is due now; not where only a clock that was wrong says so."""
+        return planned_at <= self.done_until <= now + CLOCK_WRONG_SECONDS
 
 
 class Ledger:
@@ -253,6 +256,16 @@ class Ledger:
             successes=successes,
             known=tuple(self._unsaved_known.values()),
         )
+
+
+def _is_undone(run: JobRun) -> bool:
+    """Whether it left undone what was due, so that it is made up for.
+
+    One whose process died is so once only, or a backup that kills its daemon would be begun for ever.
+    """
+    if run.outcome is Outcome.INTERRUPTED:
+        return run.cause is not Cause.CATCH_UP
+    return run.outcome is Outcome.CANCELLED
 
 
 def _interrupted(run: JobRun) -> Verdict:

@@ -36,11 +36,13 @@ def make_works(
     board: Board,
     peers_of: Callable[[str], Sequence[PeerAt]],
     open_store: Callable[[StoreSettings, Clock], Store],
+    turns: dict[str, asyncio.Lock],
     stopping: asyncio.Event,
     clock: Clock,
 ) -> Works | None:
     """Build what jobs work with; nothing is read, written or sent. None: there is no store.
 
+    `turns` is one for all works of a process: those before a reload may still be at it.
     Raises ConfigError where the store needs what is not installed.
     """
     written = settings.backup.store
@@ -58,6 +60,7 @@ def make_works(
         locks=locks,
         peers_of=peers_of,
         published=published,
+        turns=turns,
         board=board,
         clock=clock,
         limits=Limits(),

@@ -41,6 +41,7 @@ async def run_job(
         board=board,
         peers_of=peers_of,
         open_store=open_store,
+        turns={},
         stopping=asyncio.Event(),
         clock=clock,
     )

@@ -1,14 +1,24 @@
 """What the store holds, read and told: readings on the Board, and what a page says of it.
 
 Read at start, after every run, and now and then, for people back up and prune by hand too. A store that
-cannot be read changes nothing that was told: the age of the newest backup goes on growing.
+cannot be read changes nothing that was told: the age of the newest backup goes on growing. Before it was
+ever read, the ledger of runs stands in.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
-from exporter.backup.records import Covered, backup_producer, backup_readings, orphan_readings
+from exporter.backup.records import (
+    Covered,
+    Stock,
+    backup_producer,
+    backup_readings,
+    orphan_readings,
+    stocks,
+)
 from exporter.backup.shelf import Shelf
 from exporter.backup.telling import BackupNote, backup_notes
 from exporter.backup.words import StoredSet
@@ -20,25 +30,37 @@ from exporter.model import Reading
 log = get_logger()
 
 
+class _Read(NamedTuple):
+    """A cluster's sets, as far as they are told."""
+
+    stocks: Mapping[str, Stock]
+    notes: Mapping[str, BackupNote]
+
+
 class Published:
-    """The sets of each cluster as last read. Belongs to the event loop."""
+    """What is told of each cluster's sets, as last read. Belongs to the event loop."""
 
     def __init__(self, *, board: Board) -> None:
         self._board = board
-        self._sets: dict[str, tuple[StoredSet, ...]] = {}
-        self._notes: dict[str, Mapping[str, BackupNote]] = {}
-        self._covered: dict[str, tuple[Covered, ...]] = {}
+        self._read: dict[str, _Read] = {}
+        self._expected: dict[str, frozenset[str]] = {}
         self._orphans: dict[str, Mapping[str, int]] = {}
+        self._stores = 0  # that were forgotten
         self._failure = ""
+
+    @property
+    def is_failing(self) -> bool:
+        """The store said no when it was last read."""
+        return bool(self._failure)
 
     def note(self, cluster: str, collection: str) -> BackupNote | None:
         """Return the newest good backup of a collection in words; None where none is known."""
-        return self._notes.get(cluster, {}).get(collection)
+        read = self._read.get(cluster)
+        return None if read is None else read.notes.get(collection)
 
     def expected(self, cluster: str) -> frozenset[str]:
-        """Return the collections that have a complete set and that a job still covers."""
-        stored = {one.manifest.collection for one in self._sets.get(cluster, ()) if one.counts}
-        return frozenset(one.collection for one in self._covered.get(cluster, ()) if one.collection in stored)
+        """Return the collections that have a good set and that a job still covers. From any thread."""
+        return self._expected.get(cluster, frozenset())
 
     def found_orphans(self, cluster: str, bytes_by_peer: Mapping[str, int]) -> None:
         """Take in what lies on the peers and belongs to no backup, for the next time that it is told."""
@@ -51,27 +73,53 @@ class Published:
 
         `ready` raises StoreError where the store cannot be used.
         """
+        store = self._stores
         try:
             await ready()
-            found = {cluster: tuple(await shelf.sets(cluster)) for cluster in clusters}
+            sets = {cluster: await shelf.sets(cluster) for cluster in clusters}
         except StoreError as error:
-            if str(error) != self._failure:
-                log.error("store.failed", error=str(error))
-            self._failure = str(error)
+            if store == self._stores:
+                self._failed(str(error))
             return
-        self._failure = ""
-        self._sets |= found
-        self._notes |= {cluster: backup_notes(cluster, sets) for cluster, sets in found.items()}
+        found = {name: await asyncio.to_thread(_told_of, name, of_it) for name, of_it in sets.items()}
+        if store == self._stores:  # else it is of a store that is none of ours any more
+            self._failure = ""
+            self._read |= found
 
     def tell(self, cluster: str, covered: Sequence[Covered]) -> None:
         """Put the readings of a cluster's backups on the Board."""
-        self._covered[cluster] = tuple(covered)
-        readings: list[Reading] = [*backup_readings(cluster, self._sets.get(cluster, ()), covered)]
+        read = self._read.get(cluster)
+        stored = None if read is None else read.stocks
+        self._expected[cluster] = frozenset(
+            one.collection
+            for one in covered
+            if (one.done_at is not None if stored is None else _is_good(stored.get(one.collection)))
+        )
+        readings: list[Reading] = [*backup_readings(cluster, stored, covered)]
         readings += orphan_readings(cluster, self._orphans.get(cluster, {}))
         self._board.post(backup_producer(cluster), readings)
 
+    def forget(self) -> None:
+        """Forget what was read: another store is in force."""
+        self._stores += 1
+        self._read.clear()
+        self._failure = ""
+
     def withdraw(self, cluster: str) -> None:
         """Tell nothing more of a cluster."""
-        for kept in (self._sets, self._notes, self._covered, self._orphans):
+        for kept in (self._read, self._expected, self._orphans):
             kept.pop(cluster, None)
         self._board.withdraw(backup_producer(cluster))
+
+    def _failed(self, error: str) -> None:
+        if error != self._failure:
+            log.error("store.failed", error=error)
+        self._failure = error
+
+
+def _told_of(cluster: str, sets: Sequence[StoredSet]) -> _Read:
+    return _Read(stocks(cluster, sets), backup_notes(cluster, sets))
+
+
+def _is_good(stock: Stock | None) -> bool:
+    return stock is not None and stock.is_good

@@ -33,7 +33,7 @@ LAST_DURATION = MetricSpec(
 LAST_STATUS = MetricSpec(
     "qdrantx_job_last_status",
     Kind.GAUGE,
-    "How the last run of a job that was due went: 0 all done, 1 failed or not begun, 2 partly",
+    "How the last run of a job went: 0 all done, 1 failed, missed or cannot be done, 2 partly",
     "0, 1 or 2",
     OURS,
     _JOB,

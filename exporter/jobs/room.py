@@ -89,8 +89,10 @@ class Jobs:
         self._ledger = Ledger(store=store, clock=clock)
         self._requests = Requests(store=store, clock=clock)
         self._published = Published(board=board)
+        self._turns: dict[str, asyncio.Lock] = {}
         self._rights = RightsWatch(peers_of=peers_of, clock=clock)
         self._scheduler = Scheduler(due=self._due)
+        self._asking = asyncio.Lock()
         self._stopping = asyncio.Event()
         self._works: Works | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}  # what is due or under way, by job
@@ -104,7 +106,9 @@ class Jobs:
         for run in await self._ledger.load():
             log.error("job.interrupted", job=run.job, qdrant_cluster=run.cluster, run=run.id)
         self._scheduler.start()
-        self._spawn(self._look(), "jobs")
+        self._spawn(self._look_for_requests(), "look for requests")
+        self._spawn(self._look_at_the_clock(), "look at the clock")
+        self._spawn(self._look_at_the_store(), "look at the store")
 
     def build(self, settings: Settings) -> Works | None:
         """Return what these settings ask for; nothing of it is begun. None: no store, so no jobs.
@@ -120,6 +124,7 @@ class Jobs:
             board=self._board,
             peers_of=self._peers_of,
             open_store=self._open_store,
+            turns=self._turns,
             stopping=self._stopping,
             clock=self._clock,
         )
@@ -140,11 +145,13 @@ class Jobs:
         self._scheduler.exchange(jobs)
         if before is not None:
             await before.retire()
+            if works is None or works.settings.backup.store != before.settings.backup.store:
+                self._published.forget()
         self._rights.exchange(works)
         self._catch_up()
         self._tell_all()
         if works is not None:
-            self._spawn(self._read(works), "read the store of backups")
+            self._spawn(self._read(), "read the store of backups")
             self._spawn(self._ask_rights(), "ask for the jobs' rights")
             self._spawn(self._tidy(works), "clear up after killed runs")
 
@@ -187,7 +194,7 @@ class Jobs:
             return
         now = self._clock.now()
         planned_at = previous_fire(job.schedule, now)
-        if planned_at is None or planned_at <= self._ledger.record(name).done_until:
+        if planned_at is None or self._ledger.record(name).came_about(planned_at, now):
             return  # the clock was set back
         if name in self._tasks:
             late = Verdict(Outcome.SKIPPED, Reason.OVERLAP, "its last run was not over")
@@ -229,7 +236,7 @@ class Jobs:
         self, works: Works, job: JobSettings, planned_at: float, cause: Cause, *, delay_seconds: float = 0.0
     ) -> asyncio.Future[int]:
         """Begin a run; return what becomes its number, or is cancelled where none is begun."""
-        works.users += 1
+        works.users += 1  # at once: a reload may come before the task begins
         begun: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         task = asyncio.create_task(
             self._task(works, job, _Asked(planned_at, cause, delay_seconds, begun)), name=f"job {job.name}"
@@ -269,24 +276,30 @@ class Jobs:
                 self._rights.shown(job.name)
         finally:
             self._tell_all()
-        self._spawn(self._read(works), "read the store of backups")
+        self._spawn(self._read(), "read the store of backups")
 
     # --- looking -----------------------------------------------------------------------------------
 
-    async def _look(self) -> None:
-        """Look for requests of people each second, at the clock each minute, at the store now and then."""
-        minute_at = read_at = self._clock.monotonic()
+    # Each by itself: a server or a store that does not answer keeps neither a person waiting nor a job.
+
+    async def _look_for_requests(self) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             await self._requests.look(self._wanted_by_a_person)
-            now = self._clock.monotonic()
-            if now - minute_at >= MINUTE_SECONDS:
-                minute_at = now
-                self._scheduler.look()
-                await self._ask_rights()
-            if now - read_at >= READ_AGAIN_SECONDS and self._works is not None:
-                read_at = now
-                await self._read(self._works)
+
+    async def _look_at_the_clock(self) -> None:
+        while True:
+            await asyncio.sleep(MINUTE_SECONDS)
+            self._scheduler.look(self._clock.now())
+            if not self._asking.locked():
+                self._spawn(self._ask_rights(), "ask for the jobs' rights")
+
+    async def _look_at_the_store(self) -> None:
+        while True:
+            # one that failed says no to jobs too: the sooner it is known to be well the better
+            failing = self._published.is_failing
+            await asyncio.sleep(MINUTE_SECONDS if failing else READ_AGAIN_SECONDS)
+            await self._read()
 
     def _wanted_by_a_person(self, name: str) -> asyncio.Future[int] | str:
         """Begin a run that a person asks for; return its number to come, or why there is none."""
@@ -298,31 +311,26 @@ class Jobs:
             return f"it is under way{'' if running is None else f', as run {running.id}'}"
         return self._begin(works, job, self._clock.now(), Cause.PERSON)
 
-    async def _read(self, works: Works) -> None:
-        """Read what the store holds, and tell it."""
-        works.users += 1
-        try:
-            await self._published.read(works.shelf, works.clusters, ready=works.check)
-        finally:
-            works.users -= 1
-            await works.close_unused()
-        self._tell_all()
+    async def _read(self) -> None:
+        """Read what the store in force holds, and tell it."""
+        works = self._works
+        if works is not None:
+            async with works.used():
+                await self._published.read(works.shelf, works.clusters, ready=works.check)
+            self._tell_all()
 
     async def _tidy(self, works: Works) -> None:
         """Clear up after runs that were killed, once peers are found."""
         await asyncio.sleep(self._catch_up_delay_seconds())
-        works.users += 1
-        try:
+        async with works.used():
             for cluster in works.clusters:
                 await works.tidying.everything(cluster)
-        finally:
-            works.users -= 1
-            await works.close_unused()
         self._tell_all()
 
     async def _ask_rights(self) -> None:
-        if await self._rights.look():
-            self._tell_all()
+        async with self._asking:
+            if await self._rights.look():
+                self._tell_all()
 
     # --- telling -----------------------------------------------------------------------------------
 
@@ -338,10 +346,7 @@ class Jobs:
             records = {job.name: self._ledger.record(job.name) for job in jobs}
             now = self._clock.now()
             facts = [
-                job_facts(
-                    job, cluster, records[job.name], now, lacks_rights=self._rights.are_missing(job.name)
-                )
-                for job in jobs
+                job_facts(job, cluster, records[job.name], now, cannot=self._cannot(job.name)) for job in jobs
             ]
             self._board.post(job_producer(cluster), tuple(job_readings(facts)))
             self._published.tell(cluster, tuple(covered(jobs, records)))
@@ -351,6 +356,12 @@ class Jobs:
 
     def _jobs(self) -> tuple[JobSettings, ...]:
         return () if self._works is None else self._works.settings.jobs
+
+    def _cannot(self, name: str) -> bool:
+        """A job cannot be done: its key may not, or the store was never seen to be one that can be used."""
+        works = self._works
+        refused = works is not None and not works.check.is_good and self._published.is_failing
+        return refused or self._rights.are_missing(name)
 
     def _job(self, name: str) -> JobSettings | None:
         return next((job for job in self._jobs() if job.name == name), None)

@@ -59,8 +59,16 @@ class Scheduler:
                 self._fire, ScheduleTrigger(job.schedule), args=[job.name], id=job.name, name=job.name
             )
 
-    def look(self) -> None:
-        """Look at the clock again: its timer knows of no clock that was set and no machine that slept."""
+    def look(self, now: float) -> None:
+        """Look at the clock again: its timer knows of no clock that was set and no machine that slept.
+
+        `now` is Unix seconds. Where the clock was ahead until now, what is due waits for no such time.
+        """
+        moment = datetime.fromtimestamp(now, UTC)
+        for waiting in self._scheduler.get_jobs():
+            sooner = waiting.trigger.get_next_fire_time(None, moment)
+            if sooner is not None and sooner < waiting.next_run_time:
+                waiting.modify(next_run_time=sooner)
         self._scheduler.wakeup()
 
     def stop(self) -> None:

@@ -6,7 +6,8 @@ A run keeps the works that it began with, whatever is configured meanwhile; the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from exporter.backup.shelf import Shelf
@@ -38,6 +39,16 @@ class Works:
         """The names of all clusters: also one without a job may have backups, made by hand."""
         return tuple(cluster.name for cluster in self.settings.clusters)
 
+    @asynccontextmanager
+    async def used(self) -> AsyncIterator[None]:
+        """Keep the store open while the body runs."""
+        self.users += 1
+        try:
+            yield
+        finally:
+            self.users -= 1
+            await self.close_unused()
+
     async def retire(self) -> None:
         """Close the store once nobody uses it any more."""
         self.is_retired = True
@@ -56,12 +67,12 @@ class StoreCheck:
         self._store = store
         self._single_writer = single_writer
         self._clock = clock
-        self._is_good = False
+        self.is_good = False  # it was seen that it can be used
         self._checking = asyncio.Lock()
 
     async def __call__(self) -> None:
         """Raise StoreError where it cannot be used."""
         async with self._checking:
-            if not self._is_good:
+            if not self.is_good:
                 await check_store(self._store, self._single_writer, self._clock)
-                self._is_good = True
+                self.is_good = True

@@ -31,13 +31,12 @@ class BackupBody:
     def __init__(self, means: Means) -> None:
         self._means = means
         self._tidying = Tidying(means)
-        self._turns: dict[str, asyncio.Lock] = {}  # by cluster: a peer makes one snapshot at a time
 
     @asynccontextmanager
     async def opened(self, job: JobSettings, cluster: str) -> AsyncIterator[BackupChore]:
         """Wait for its turn, and see which collections there are. Raises JobError where none is selected."""
         async with (
-            self._turns.setdefault(cluster, asyncio.Lock()),
+            self._means.turns.setdefault(cluster, asyncio.Lock()),
             self._means.reached(cluster) as peers,
         ):
             present = await self._means.collections(peers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ class Means:
     locks: Locks
     peers_of: Callable[[str], Sequence[PeerAt]]
     published: Published
+    turns: dict[str, asyncio.Lock]  # by cluster: a peer makes one snapshot at a time
     board: Board
     clock: Clock
     limits: Limits

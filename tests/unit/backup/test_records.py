@@ -12,6 +12,7 @@ from exporter.backup.records import (
     backup_readings,
     newest_complete,
     orphan_readings,
+    stocks,
 )
 from exporter.backup.words import Level, Proof, SetState, StoredSet
 from exporter.model import CLUSTER_LABEL, Reading
@@ -35,10 +36,20 @@ def proof(level: Level, at: float, *, good: bool = True) -> Proof:
     return Proof(level, at, good=good, problems=() if good else ("no",), by="", took_seconds=1.0)
 
 
-def told(sets: Iterable[StoredSet] = (), covered: Iterable[Covered] = ()) -> dict[tuple[str, ...], float]:
-    """Return the readings by name, without its beginning, and labels, without the cluster."""
+def asked(collection: str, *levels: Level, **changed: Any) -> Covered:
+    """Return a collection whose backups are proven at these levels, and were due to be."""
+    every = frozenset(levels)
+    return Covered(collection, 86_400.0, due=True, levels_asked=every, levels_due=every, **changed)
+
+
+def told(
+    sets: Iterable[StoredSet] | None = (), covered: Iterable[Covered] = ()
+) -> dict[tuple[str, ...], float]:
+    """Return the readings by name, without its beginning, and labels, without the cluster; None: not read."""
     found = {}
-    for spec, labels, value in backup_readings("prod", sets, covered):
+    for spec, labels, value in backup_readings(
+        "prod", None if sets is None else stocks("prod", sets), covered
+    ):
         assert labels[0] == "prod"
         found[(spec.name.removeprefix("qdrantx_backup_"), *labels[1:])] = value
     return found
@@ -120,18 +131,38 @@ def test_incomplete_sets_alone_are_no_backup() -> None:
 
 def test_a_level_is_unverified_when_it_was_due_and_never_proven() -> None:
     """A verify job of the level had its time, and no good proof of it is there."""
-    covered = Covered("docs", 86_400.0, due=True, levels_due=frozenset({Level.OPENED, Level.RESTORED}))
+    found = told([stored(1, proof(Level.OPENED, 5.0))], [asked("docs", Level.OPENED, Level.RESTORED)])
 
-    found = told([stored(1, proof(Level.OPENED, 5.0))], [covered])
+    assert (found["unverified", "docs", "3"], found["unverified", "docs", "4"]) == (0, 1)
 
-    assert [found["unverified", "docs", level] for level in "1234"] == [0, 0, 0, 1]
+
+def test_of_a_level_that_nobody_asks_for_no_proof_is_lacking() -> None:
+    """Also where a person once restored a backup by hand: nobody promised to do so again."""
+    found = told([stored(1, proof(Level.RESTORED, 5.0))], [asked("docs", Level.SIZED, Level.HASHED)])
+
+    assert [found.get(("unverified", "docs", level)) for level in "1234"] == [0, 0, None, None]
+    assert found["last_verified_timestamp_seconds", "docs", "4"] == 5
+
+
+def test_before_the_store_was_ever_read_what_jobs_did_stands_in() -> None:
+    """After a restart, and while it cannot be read: the newest grows old, and none is called missing."""
+    done = Covered("docs", 86_400.0, due=True, done_at=7.0, levels_asked=frozenset({Level.RESTORED}))
+    never = Covered("new", 86_400.0, due=True)
+
+    found = told(None, [done, never])
+
+    assert found == {
+        ("last_complete_timestamp_seconds", "docs"): 7,
+        ("missing", "docs"): 0,
+        ("max_age_seconds", "docs"): 86_400,
+        ("missing", "new"): 1,
+        ("max_age_seconds", "new"): 86_400,
+    }
 
 
 def test_a_proof_of_a_set_that_was_pruned_since_is_remembered() -> None:
     """A backup of it was proven, though that one is gone."""
-    covered = Covered("docs", 86_400.0, True, frozenset({Level.RESTORED}), proven_at={Level.RESTORED: 9.0})
-
-    found = told([stored(1)], [covered])
+    found = told([stored(1)], [asked("docs", Level.RESTORED, proven_at={Level.RESTORED: 9.0})])
 
     assert found["unverified", "docs", "4"] == 0
     assert found["last_verified_timestamp_seconds", "docs", "4"] == 9

@@ -137,9 +137,11 @@ async def test_what_was_missed_for_too_long_is_written_down_and_not_made_up_for(
     assert record.skips == {"missed": 1}
 
 
-@pytest.mark.parametrize("undone", [CANCELLED, Verdict(Outcome.INTERRUPTED, Reason.FAILED, "")])
-async def test_a_run_that_was_not_let_end_is_made_up_for_but_once(disk: Disk, undone: Verdict) -> None:
-    """A backup that kills its daemon must not be begun again and again."""
+@pytest.mark.parametrize(
+    ("undone", "again"), [(CANCELLED, True), (Verdict(Outcome.INTERRUPTED, Reason.FAILED, ""), False)]
+)
+async def test_a_run_that_was_not_let_end_is_made_up_for(disk: Disk, undone: Verdict, again: bool) -> None:
+    """Of one that was killed but once: a backup that kills its daemon must not be begun again and again."""
     ledger = await disk.ledger()
     await ledger.know([job()])
     disk.clock.advance(HOUR)
@@ -152,7 +154,29 @@ async def test_a_run_that_was_not_let_end_is_made_up_for_but_once(disk: Disk, un
 
     assert first is not None
     assert first.newest_at == planned_at
-    assert second is None
+    assert (second is not None) == again
+
+
+async def test_a_run_of_a_clock_that_was_ahead_keeps_no_later_one_from_its_turn(disk: Disk) -> None:
+    """Once the clock is right the job is due again, and what that clock said is forgotten."""
+    ledger = await disk.ledger()
+    right = disk.clock.now()
+    await run_of(ledger, disk.clock, OK, planned_at=right + 400 * 24 * HOUR)
+    record = ledger.record("nightly")
+
+    assert not record.came_about(right, disk.clock.now())
+
+    await run_of(ledger, disk.clock, OK, planned_at=right)
+    assert record.came_about(right, disk.clock.now())
+    assert not record.came_about(right + HOUR, disk.clock.now())
+
+
+async def test_a_clock_that_was_set_back_by_hours_does_nothing_twice(disk: Disk) -> None:
+    """What was due at a time is not due again when the same time comes again."""
+    ledger = await disk.ledger()
+    await run_of(ledger, disk.clock, OK, planned_at=disk.clock.now())
+
+    assert ledger.record("nightly").came_about(disk.clock.now() - 2 * HOUR, disk.clock.now() - 2 * HOUR)
 
 
 async def test_skips_and_cancelled_runs_say_nothing_of_how_a_job_does(disk: Disk) -> None:

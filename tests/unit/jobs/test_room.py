@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from exporter.backup.records import backup_producer
 from exporter.backup.words import BackupIntent, PeerIntent
-from exporter.config.backup import BackupSettings
+from exporter.config.backup import BackupSettings, StoreSettings
 from exporter.config.jobs import JobCollections
 from exporter.errors import ConfigError, JobError, JobRefused
 from exporter.jobs.once import run_job
@@ -234,6 +235,64 @@ async def test_missing_rights_are_told_at_start_and_the_job_is_failing(ground: G
         assert run.outcome is Outcome.OK
         await until(lambda: ground.reading("qdrantx_job_last_status", "nightly") == 0)
         await until(lambda: room.expected(CLUSTER) == {"docs", "images"})
+
+
+async def test_a_store_that_cannot_be_read_after_a_restart_makes_no_backup_missing(ground: Ground) -> None:
+    """The ledger stands in: the newest grows old, what was expected still is, and the jobs are failing."""
+    async with ground.running(job(schedule=NEVER)):
+        done = await ground.done()
+    ground.board.withdraw(backup_producer(CLUSTER))
+    shelter = ground.directory / "away"
+    (ground.directory / "store").rename(shelter)
+    (ground.directory / "store").write_text("no directory")
+
+    async with ground.running(job(schedule=NEVER)) as room:
+        await until(lambda: ground.reading("qdrantx_job_last_status", "nightly") == 1)
+
+        last = "qdrantx_backup_last_complete_timestamp_seconds"
+        assert ground.reading(last, "docs") == done.ended_at
+        assert ground.reading("qdrantx_backup_missing", "docs") == 0
+        assert ground.reading("qdrantx_backup_sets", "docs", "complete") is None
+        assert room.expected(CLUSTER) == {"docs", "images"}
+        (ground.directory / "store").unlink()
+        shelter.rename(ground.directory / "store")
+        assert (await ground.done()).outcome is Outcome.OK
+        await until(lambda: ground.reading("qdrantx_backup_sets", "docs", "complete") == 2)
+        assert ground.reading("qdrantx_job_last_status", "nightly") == 0
+
+
+async def test_what_lay_in_another_store_is_told_no_more_after_a_reload(ground: Ground) -> None:
+    """In the new one there is no backup yet, and nobody shall believe so."""
+    async with ground.running(job(schedule=NEVER)) as room:
+        await ground.done()
+        await until(lambda: room.note(CLUSTER, "docs"))
+        elsewhere = ground.settings(job(schedule=NEVER)).model_copy(
+            update={"backup": BackupSettings(store=StoreSettings(url=str(ground.directory / "elsewhere")))}
+        )
+
+        await room.exchange(room.build(elsewhere))
+
+        assert room.note(CLUSTER, "docs") is None
+        await until(lambda: ground.reading("qdrantx_backup_missing", "docs") == 1)
+
+
+async def test_after_a_reload_a_cluster_is_still_backed_up_by_one_run_at_a_time(ground: Ground) -> None:
+    """The run that the old configuration began goes on, and a peer makes one snapshot at a time."""
+    ground.cluster.knobs.snapshot_seconds = 0.3
+    first = job(schedule=NEVER, collections=JobCollections(include=("docs",)))
+    second = job("second", schedule=NEVER, collections=JobCollections(include=("images",)))
+    async with ground.running(first) as room:
+        asked = asyncio.create_task(ground.done())
+        await until(lambda: ground.reading("qdrantx_job_running", "nightly"))
+        await room.exchange(room.build(ground.settings(second)))
+
+        later = await ground.done("second")
+        earlier = await asked
+
+    (docs,) = await ground.shelf().sets(CLUSTER, "docs")
+    (images,) = await ground.shelf().sets(CLUSTER, "images")
+    assert (earlier.outcome, later.outcome) == (Outcome.OK, Outcome.OK)
+    assert docs.manifest.ended_at <= images.manifest.started_at
 
 
 async def test_the_newest_good_backup_is_known_in_words(ground: Ground) -> None:

@@ -63,6 +63,18 @@ async def test_only_the_jobs_of_the_last_exchange_are_in_force() -> None:
     assert called == stopped
 
 
+async def test_a_clock_that_was_ahead_makes_no_job_wait_until_then() -> None:
+    """A machine without a clock of its own may begin in the year 2030."""
+    called: list[str] = []
+    scheduler = Scheduler(due=called.append)
+    scheduler.start()
+    scheduler.exchange([job(schedule=NEVER)])
+    scheduler.look(datetime(2000, 2, 28, 23, 59, tzinfo=UTC).timestamp())
+
+    await until(lambda: called)  # the 29th of February 2000 is over by the machine's clock
+    scheduler.stop()
+
+
 def test_the_trigger_knows_no_time_that_is_over() -> None:
     """What a machine that slept for a day has missed is one call, and the next is in the future."""
     trigger = ScheduleTrigger(HOURLY)

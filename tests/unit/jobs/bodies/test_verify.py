@@ -66,7 +66,8 @@ async def test_good_sets_are_proven_and_told(ground: Ground) -> None:
         (stored,) = await ground.shelf().sets(CLUSTER)
         (hashed,) = stored.proofs
         assert hashed.at > stored.manifest.ended_at
-        assert ground.reading("qdrantx_backup_unverified", "docs", "4") == 0
+        assert ground.reading("qdrantx_backup_unverified", "docs", "2") == 0
+        assert ground.reading("qdrantx_backup_unverified", "docs", "4") is None  # nobody asks for it
         told = "qdrantx_backup_last_verified_timestamp_seconds"
         await until(lambda: ground.reading(told, "docs", "2") == run.ended_at)
 
