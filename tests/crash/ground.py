@@ -151,7 +151,7 @@ class Scene:
             self.folder / "store", bandwidth=Bandwidth(None, clock=self.wall), clock=self.wall
         )
         self.shelf = Shelf(self.store, self.wall)
-        (self.folder / "store").mkdir()
+        (self.folder / "store").mkdir(exist_ok=True)
         for cluster in self.scripted:
             cluster.knobs.now = self.wall.now
 
@@ -207,7 +207,7 @@ class Scene:
         said = output.read_text(encoding="utf-8", errors="replace") if output.exists() else ""
         assert seconds < LONGEST_SECONDS, f"it never ended:\n{said}"
         steps = Path(f"{output}.steps")
-        made = int(steps.read_text()) if steps.exists() else None
+        made = int(steps.read_text() or 0) if steps.exists() and os.WIFEXITED(status) else None
         ended = Ended(status=status, output=said, requests=self.requests, steps=made, seconds=seconds)
         self.kills += ended.was_killed
         self.diary.append(f"{' '.join(arguments)}, {kill}: {status} after {seconds:.2f} s\n{said}")

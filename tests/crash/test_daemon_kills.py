@@ -55,6 +55,8 @@ async def let_work(ground: Ground) -> None:
 
     async def is_done() -> bool:
         new = [run for run in history(ground) if run.id not in before]
+        failed = [run for run in new if run.outcome in (Outcome.FAILED, Outcome.PARTLY)]
+        assert not failed, failed
         done = {run.job for run in new if run.outcome is Outcome.OK}
         if done != {job["name"] for job in JOBS} or any(run.outcome is None for run in new):
             return False
