@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
 from exporter.backup import layout, snapshotting
@@ -62,10 +63,7 @@ class Archiver:
 
     async def archived(self, peer: PeerAt, view: PeerView) -> Stored:
         """Store the archive of a peer. Raises SourceError, JobError, StoreError."""
-        there = [one.name for one in await snapshotting.listed(peer, self._collection, self._limits)]
-        asked_at = self._clock.now()
-        await self._book.asks(PeerIntent(peer.label, view.peer_id, tuple(there), asked_at))
-        snapshot = await self._made(peer, there)
+        asked_at, snapshot = await self._ours(peer, view)
         await self._book.got(peer.label, snapshot.name)
         log.info(
             "snapshot.created",
@@ -115,6 +113,32 @@ class Archiver:
                 f"{self._store.name} has {free} bytes left, and a backup of {printable(self._collection)}"
                 f" needs {size_bytes}"
             )
+
+    async def _ours(self, peer: PeerAt, view: PeerView) -> tuple[float, SnapshotDescription]:
+        """Have a snapshot made whose name is ours alone, and return when it was asked for.
+
+        One that may be somebody else's too is left where it is, and another is asked for in another second.
+        """
+        limits, collection = self._limits, self._collection
+        for number in range(1, limits.tries + 1):
+            begun = await snapshotting.begun(peer, collection, limits)
+            there = [one.name for one in await snapshotting.listed(peer, collection, limits)]
+            asked_at = self._clock.now()
+            await self._book.asks(PeerIntent(peer.label, view.peer_id, tuple(there), asked_at))
+            try:
+                snapshot = await self._made(peer, there)
+                await snapshotting.check_name(
+                    peer, collection, snapshot.name, before=there, begun_before=begun, limits=limits
+                )
+            except snapshotting.NameShared as error:
+                await self._book.is_gone(peer.label)
+                log.warning("snapshot.unclaimed", peer=printable(peer.label), reason=str(error))
+                if number == limits.tries:
+                    raise
+                await asyncio.sleep(limits.look_seconds)
+            else:
+                return asked_at, snapshot
+        raise AssertionError
 
     async def _made(self, peer: PeerAt, there: list[str]) -> SnapshotDescription:
         with step(self._progress, f"snapshot on {peer.label}"):

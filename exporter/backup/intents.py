@@ -25,11 +25,6 @@ from exporter.qdrant.kept import SnapshotDescription
 
 log = get_logger()
 
-# A run that was killed cannot say what it saw afterwards: of what appeared since, only what began by its
-# name from two minutes before to ten minutes after we asked may be ours. Clocks differ, servers queue.
-WINDOW_BEFORE_SECONDS = 120.0
-WINDOW_AFTER_SECONDS = 600.0
-
 
 def owner() -> str:
     """Name this process, for people."""
@@ -143,13 +138,7 @@ def claimed(
     """Return which snapshots on a peer are ours by its intent; of more than one, nobody can say which."""
     if part.name is not None:
         return [one for one in there if one.name == part.name]
-    return [
-        one
-        for one in snapshotting.new_ones(there, collection, part.listed)
-        if -WINDOW_BEFORE_SECONDS
-        <= (snapshotting.began_at(one.name, collection) or 0.0) - part.asked_at
-        <= WINDOW_AFTER_SECONDS
-    ]
+    return snapshotting.new_ones(there, collection, part.listed, part.asked_at)
 
 
 async def _the_peer(part: PeerIntent, peers: Sequence[PeerAt], limits: Limits) -> PeerAt | None:

@@ -17,6 +17,7 @@ from exporter.logs import get_logger
 from exporter.printable import printable
 from exporter.qdrant import keeping
 from exporter.qdrant.kept import SnapshotDescription
+from exporter.qdrant.payloads import RunningSnapshots
 
 log = get_logger()
 
@@ -26,8 +27,19 @@ FAILED = 500
 _STAMP = "%Y-%m-%d-%H-%M-%S"
 
 
+# A run that was killed, or got no answer, cannot say which it asked for: of what appeared since, only what
+# began by its name from two minutes before to ten minutes after we asked may be ours. Clocks differ, servers
+# queue.
+WINDOW_BEFORE_SECONDS = 120.0
+WINDOW_AFTER_SECONDS = 600.0
+
+
 class SnapshotLost(JobError):
-    """Nobody can say which snapshot is ours: more than one appeared, or one of a name that was there."""
+    """Nobody can say which snapshot is ours: more than one appeared."""
+
+
+class NameShared(JobError):
+    """Somebody else's snapshot of the same second has, or had, the same name."""
 
 
 async def listed(peer: PeerAt, collection: str, limits: Limits) -> list[SnapshotDescription]:
@@ -54,6 +66,36 @@ async def running(peer: PeerAt, collection: str, limits: Limits) -> int | None:
     return 0 if seen is None else seen.snapshots_running
 
 
+async def begun(peer: PeerAt, collection: str, limits: Limits) -> RunningSnapshots | None:
+    """Return what a peer counts of a collection's snapshots; None where it does not. Raises SourceError."""
+    return keeping.read_running(await patiently(peer.courier, keeping.telemetry(2), limits), collection)
+
+
+async def check_name(
+    peer: PeerAt,
+    collection: str,
+    name: str,
+    *,
+    before: Collection[str],
+    begun_before: RunningSnapshots | None,
+    limits: Limits,
+) -> None:
+    """See that a snapshot's name is ours alone. `before` and `begun_before`: what was listed and begun then.
+
+    Two of one second get one name; both who asked hear that all is well, and the later file takes the place
+    of the earlier (seen on 1.18.3). So it may be somebody else's where more were begun than can be seen.
+    Raises NameShared, SourceError.
+    """
+    now = await begun(peer, collection, limits)
+    if now is None or begun_before is None:
+        return
+    there = await listed(peer, collection, limits)
+    others = now.total_snapshot_creations - begun_before.total_snapshot_creations - 1
+    seen = sum(one.name != name and one.name not in before for one in there)
+    if others > seen + now.running_snapshots:
+        raise NameShared("more snapshots were begun than can be seen: two of one second have one name")
+
+
 async def make(
     peer: PeerAt, collection: str, before: Collection[str], *, limits: Limits, clock: Clock
 ) -> SnapshotDescription:
@@ -61,8 +103,9 @@ async def make(
 
     It is asked for once: where no answer came, or one that says nothing, the server may still be at it,
     so we look until it is there or nothing runs any more. Only after a 429 is it asked for again.
-    Raises SourceError where the server could not do it, SnapshotLost.
+    Raises SourceError where the server could not do it, SnapshotLost, NameShared.
     """
+    asked_at = clock.now()
     asked = keeping.create_snapshot(collection)
     for number in range(1, limits.tries + 1):
         try:
@@ -75,9 +118,9 @@ async def make(
                 continue
             if not may_have_been_done(error):
                 raise
-            return await _Search(peer, collection, before, limits, clock).found(error)
+            return await _Search(peer, collection, before, asked_at, limits, clock).found(error)
         if snapshot.name in before:
-            raise SnapshotLost("a snapshot of the same name lay there: somebody takes them too")
+            raise NameShared("a snapshot of the same name lay there: somebody takes them too")
         return snapshot
     raise AssertionError
 
@@ -89,6 +132,7 @@ class _Search:
     peer: PeerAt
     collection: str
     before: Collection[str]
+    asked_at: float  # Unix seconds
     limits: Limits
     clock: Clock
 
@@ -124,7 +168,7 @@ class _Search:
         """Return what is new, and how many run: asked first, so one that ends in between is listed."""
         runs = await running(self.peer, self.collection, self.limits)
         there = await listed(self.peer, self.collection, self.limits)
-        return new_ones(there, self.collection, self.before), runs
+        return new_ones(there, self.collection, self.before, self.asked_at), runs
 
 
 def _is_its_own_word(failure: SourceError) -> bool:
@@ -143,10 +187,16 @@ def the_one(new: Sequence[SnapshotDescription]) -> SnapshotDescription:
 
 
 def new_ones(
-    now: Iterable[SnapshotDescription], collection: str, before: Collection[str]
+    now: Iterable[SnapshotDescription], collection: str, before: Collection[str], asked_at: float
 ) -> list[SnapshotDescription]:
-    """Return what appeared since and could be a snapshot that was taken: an uploaded file is none."""
-    return [one for one in now if one.name not in before and began_at(one.name, collection) is not None]
+    """Return what appeared since and may be what was asked for at that time: an uploaded file is none."""
+    return [
+        one
+        for one in now
+        if one.name not in before
+        and (began := began_at(one.name, collection)) is not None
+        and -WINDOW_BEFORE_SECONDS <= began - asked_at <= WINDOW_AFTER_SECONDS
+    ]
 
 
 def began_at(name: str, collection: str) -> float | None:

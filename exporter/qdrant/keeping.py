@@ -101,7 +101,7 @@ def read_cluster_status(body: bytes) -> ClusterStatus:
 
 
 def telemetry(level: int = 3) -> Asked:
-    """Ask for what this peer knows by itself. Level 3 has all of CollectionSeen from 1.14, before that 4."""
+    """Ask for what this peer knows by itself. Level 3 has all of CollectionSeen, 2 what `read_running` reads."""
     return Asked(Request(f"/telemetry?details_level={level}"), TELEMETRY.format(level=level))
 
 
@@ -120,6 +120,11 @@ def read_telemetry(body: bytes, collection: str) -> CollectionSeen | None:
             running = _running(said.collections.snapshots, collection)
             return collection_seen(seen, running, ServerSeen(said.app.version, said.app.startup))
     return None
+
+
+def read_running(body: bytes, collection: str) -> RunningSnapshots | None:
+    """Return what `telemetry` counts of a collection's snapshots, from level 2 on; None: nothing, as 1.12."""
+    return _running(result(body, Telemetry, TELEMETRY).collections.snapshots, collection)
 
 
 def collections() -> Asked:

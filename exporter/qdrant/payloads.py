@@ -58,6 +58,7 @@ class RunningSnapshots(Payload, frozen=True):
     id: str
     running_snapshots: Count = 0
     running_snapshot_recovery: Count = 0
+    total_snapshot_creations: Count = 0  # begun since the server's start, those that run included
 
 
 class Collections(Payload, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -53,6 +54,11 @@ class Ground:
             PeerAt(label, url, Courier(Door(url=url), self.clock))
             for label, url in zip("abc", cluster.urls, strict=False)
         )
+
+    def foreign(self, peer: int, *, after_seconds: float) -> str:
+        """Name a snapshot of "docs" on a peer that began so long after now."""
+        stamp = time.strftime("%Y-%m-%d-%H-%M-%S", time.gmtime(self.clock.now() + after_seconds))
+        return f"docs-{self.cluster.ids[peer]}-{stamp}.snapshot"
 
     async def take(self, collection: str = "docs", **changed: Any) -> Manifest:
         """Back a collection up."""

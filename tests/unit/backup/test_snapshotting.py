@@ -102,7 +102,7 @@ async def test_two_that_appear_are_nobody_s() -> None:
     async with ground_of(SnapshotCluster(peers=1)) as ground:
         ground.cluster.create("docs", points(10))
         ground.cluster.knobs.snapshot_answer = SnapshotAnswer.ERROR
-        foreign = f"docs-{ground.cluster.ids[0]}-2027-01-15-08-00-00.snapshot"
+        foreign = ground.foreign(0, after_seconds=60)
 
         def appear(peer: int, method: str, path: str) -> None:
             if method == "POST":
@@ -112,6 +112,24 @@ async def test_two_that_appear_are_nobody_s() -> None:
 
         with pytest.raises(SnapshotLost, match=foreign):
             await made(ground)
+
+
+async def test_one_that_appears_and_began_at_another_time_is_not_taken_for_ours() -> None:
+    """Ours never came; somebody began theirs long after, while we looked."""
+    async with ground_of(SnapshotCluster(peers=1)) as ground:
+        ground.cluster.create("docs", points(10))
+        ground.cluster.knobs.fail("POST", CREATE, 408)
+        foreign = ground.foreign(0, after_seconds=3_600)
+
+        def appear(peer: int, method: str, path: str) -> None:
+            if method == "POST":
+                ground.cluster.lay_snapshot(0, "docs", foreign)
+
+        ground.cluster.knobs.on_request = appear
+
+        with pytest.raises(SourceRefused, match="408"):
+            await made(ground)
+        assert ground.cluster.snapshots("docs") == [[foreign]]
 
 
 async def test_deleting_what_is_not_there_is_done() -> None:

@@ -393,7 +393,7 @@ async def test_two_new_snapshots_after_a_timeout_are_nobody_s(ground: Ground) ->
     ground.cluster.knobs.snapshot_answer = SnapshotAnswer.TIMEOUT
     ground.cluster.knobs.snapshot_answers = 1
     ground.cluster.knobs.snapshot_seconds = 0.1
-    foreign = f"docs-{ground.cluster.ids[0]}-2027-01-01-00-00-00.snapshot"
+    foreign = ground.foreign(0, after_seconds=60)
 
     def appear(peer: int, method: str, path: str) -> None:
         if peer == 0 and method == "POST":
@@ -435,6 +435,29 @@ async def test_a_snapshot_with_the_name_of_one_that_was_there_is_not_ours(ground
 
     assert manifest.state is SetState.DEGRADED
     assert ground.cluster.snapshots("docs") == [[theirs], [], []]
+
+
+async def test_a_snapshot_of_the_same_second_as_somebody_s_is_left_and_another_taken(ground: Ground) -> None:
+    """Both are told the same name, and one file lies there: whose, nobody can say (seen on 1.18.3)."""
+    ground.cluster.knobs.names_collide = True
+    seconds = [1_800_000_000.0]
+    ground.cluster.knobs.now = lambda: seconds[0]
+    shared = f"docs-{ground.cluster.ids[0]}-2027-01-15-08-00-00.snapshot"
+
+    async def also(peer: int, method: str, path: str) -> None:
+        if peer == 0 and method == "POST" and seconds[0] == 1_800_000_000.0:
+            await ground.cluster.take_snapshot(ground.cluster.peers[0], "docs", wait=True)
+        elif shared in ground.cluster.snapshots("docs")[0]:
+            seconds[0] = 1_800_000_001.0
+
+    ground.cluster.knobs.on_request = also
+
+    manifest = await ground.take()
+
+    assert manifest.state is SetState.COMPLETE
+    assert posts(ground, 0) == 2
+    assert ground.cluster.snapshots("docs") == [[shared], [], []]
+    assert await ground.shelf.intents() == []
 
 
 async def test_a_snapshot_that_somebody_takes_is_waited_for(ground: Ground) -> None:

@@ -110,6 +110,15 @@ def test_a_snapshot_that_runs_is_counted_for_its_collection_alone() -> None:
     assert {name: seen and seen.snapshots_running for name, seen in running.items()} == {"rf2": 1, "rf3": 0}
 
 
+def test_snapshots_that_were_begun_are_counted_where_the_server_does() -> None:
+    """Also of a collection of which none was; 1.12 does not count."""
+    counted = keeping.read_running(recording(f"{HEALTHY}/telemetry_3").body, "rf2")
+
+    assert counted is not None
+    assert (counted.total_snapshot_creations, counted.running_snapshots) == (0, 0)
+    assert keeping.read_running(recording("v1.12.6/single/small/telemetry_4").body, "named") is None
+
+
 def test_the_server_says_its_version_and_its_start() -> None:
     """Another start means that op numbers may have gone back."""
     server = keeping.read_server(recording(f"{HEALTHY}/telemetry_3").body)
