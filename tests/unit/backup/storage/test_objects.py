@@ -8,9 +8,12 @@ from contextlib import suppress
 import pytest
 
 from exporter.backup.storage.contract import Store
+from exporter.backup.storage.opening import open_store
 from exporter.backup.storage.refusals import said
+from exporter.clock import SystemClock
+from exporter.config.backup import StoreSettings
 from exporter.errors import JobError, StoreDenied, StoreError, StoreFull, StoreMissing
-from tests.kit.s3_server import IMPATIENT, SECRET, Fault, S3Server
+from tests.kit.s3_server import IMPATIENT, KEY, SECRET, Fault, S3Server
 
 MEBIBYTE = 1 << 20
 
@@ -74,6 +77,26 @@ async def test_a_refusal_is_said_in_short_and_without_what_the_server_repeats(
     assert f"{store.name}/a/b" in str(refused.value)
     assert not any(hidden in str(refused.value) for hidden in (SECRET, s3.url, "Signature"))
     assert refused.value.__cause__ is None
+
+
+async def test_what_is_not_written_comes_from_the_variables_of_aws(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Key, region and the URL of the server, also one without TLS: nothing else is needed for a bucket."""
+    bucket = s3.new_bucket()
+    for name, value in (
+        ("ACCESS_KEY_ID", KEY),
+        ("SECRET_ACCESS_KEY", SECRET),
+        ("REGION", "us-east-1"),
+        ("ENDPOINT_URL", s3.url),
+    ):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    store = open_store(StoreSettings(url=f"s3://{bucket}/backups"), SystemClock())
+
+    await store.put("a", b"1")
+
+    assert await s3.store(bucket=bucket, prefix="backups").get("a") == b"1"
+    await store.close()
 
 
 async def test_a_bucket_that_is_not_there_is_no_missing_object(s3: S3Server) -> None:
