@@ -24,7 +24,7 @@ def means_of(settings: Settings, it: Opened, peers: Sequence[PeerAt], progress: 
         shelf=it.shelf,
         locks=it.locks,
         peers_of=lambda _: peers,
-        published=Published(board=board),
+        published=Published(board=board, clock=it.clock),
         turns={},
         board=board,
         clock=it.clock,

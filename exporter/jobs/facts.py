@@ -41,7 +41,7 @@ def job_facts(job: JobSettings, cluster: str, record: Record, now: float, *, can
     Successes are told of the collections that it names or last worked on: others are gone.
     """
     last, begun = record.last, record.last_begun
-    its_own = _named(job) | _worked_on(record)
+    its_own = named(job) | _worked_on(record)
     status = None if last is None or last.outcome is None else _STATUS.get(last.outcome, FAILED)
     return JobFacts(
         job=job.name,
@@ -74,7 +74,7 @@ def covered(jobs: Iterable[JobSettings], records: Mapping[str, Record]) -> Itera
     backups = [job for job in jobs if job.kind == "backup"]
     worked_on = {job.name: _worked_on(records[job.name]) for job in jobs}
     proven_at = _proven_at(records[job.name] for job in jobs)
-    for name in sorted(set().union(*(_named(job) | worked_on[job.name] for job in backups))):
+    for name in sorted(set().union(*(named(job) | worked_on[job.name] for job in backups))):
         covering = [job for job in backups if job.collections.selects(name)]
         if not covering:
             continue
@@ -95,7 +95,8 @@ def covered(jobs: Iterable[JobSettings], records: Mapping[str, Record]) -> Itera
         )
 
 
-def _named(job: JobSettings) -> set[str]:
+def named(job: JobSettings) -> set[str]:
+    """Return the collections that a job names in full: it is about them whether they exist or not."""
     return {name for name in job.collections.include if not _GLOB & set(name)}
 
 

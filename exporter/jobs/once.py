@@ -37,7 +37,7 @@ async def run_job(
     works = make_works(
         settings,
         ledger=ledger,
-        published=Published(board=board),
+        published=Published(board=board, clock=clock),
         board=board,
         peers_of=peers_of,
         open_store=open_store,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from exporter.backup.records import (
@@ -23,6 +24,7 @@ from exporter.backup.shelf import Shelf
 from exporter.backup.telling import BackupNote, backup_notes
 from exporter.backup.words import StoredSet
 from exporter.board import Board
+from exporter.clock import Clock
 from exporter.errors import StoreError
 from exporter.logs import get_logger
 from exporter.model import Reading
@@ -33,6 +35,7 @@ log = get_logger()
 class _Read(NamedTuple):
     """A cluster's sets, as far as they are told."""
 
+    at: float  # Unix seconds: when the look at them began
     stocks: Mapping[str, Stock]
     notes: Mapping[str, BackupNote]
 
@@ -40,8 +43,9 @@ class _Read(NamedTuple):
 class Published:
     """What is told of each cluster's sets, as last read. Belongs to the event loop."""
 
-    def __init__(self, *, board: Board) -> None:
+    def __init__(self, *, board: Board, clock: Clock) -> None:
         self._board = board
+        self._clock = clock
         self._read: dict[str, _Read] = {}
         self._expected: dict[str, frozenset[str]] = {}
         self._orphans: dict[str, Mapping[str, int]] = {}
@@ -73,7 +77,7 @@ class Published:
 
         `ready` raises StoreError where the store cannot be used.
         """
-        store = self._stores
+        store, now = self._stores, self._clock.now()
         try:
             await ready()
             sets = {cluster: await shelf.sets(cluster) for cluster in clusters}
@@ -81,7 +85,7 @@ class Published:
             if store == self._stores:
                 self._failed(str(error))
             return
-        found = {name: await asyncio.to_thread(_told_of, name, of_it) for name, of_it in sets.items()}
+        found = {name: await asyncio.to_thread(_told_of, name, of_it, now) for name, of_it in sets.items()}
         if store == self._stores:  # else it is of a store that is none of ours any more
             self._failure = ""
             self._read |= found
@@ -95,6 +99,8 @@ class Published:
             for one in covered
             if (one.done_at is not None if stored is None else _is_good(stored.get(one.collection)))
         )
+        if read is not None:  # what was backed up since is not missing, it was not looked for yet
+            covered = [replace(one, due=False) if (one.done_at or 0) >= read.at else one for one in covered]
         readings: list[Reading] = [*backup_readings(cluster, stored, covered)]
         readings += orphan_readings(cluster, self._orphans.get(cluster, {}))
         self._board.post(backup_producer(cluster), readings)
@@ -117,8 +123,8 @@ class Published:
         self._failure = error
 
 
-def _told_of(cluster: str, sets: Sequence[StoredSet]) -> _Read:
-    return _Read(stocks(cluster, sets), backup_notes(cluster, sets))
+def _told_of(cluster: str, sets: Sequence[StoredSet], now: float) -> _Read:
+    return _Read(now, stocks(cluster, sets), backup_notes(cluster, sets))
 
 
 def _is_good(stock: Stock | None) -> bool:

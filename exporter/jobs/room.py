@@ -88,7 +88,7 @@ class Jobs:
         self._catch_up_delay_seconds = catch_up_delay_seconds
         self._ledger = Ledger(store=store, clock=clock)
         self._requests = Requests(store=store, clock=clock)
-        self._published = Published(board=board)
+        self._published = Published(board=board, clock=clock)
         self._turns: dict[str, asyncio.Lock] = {}
         self._rights = RightsWatch(peers_of=peers_of, clock=clock)
         self._scheduler = Scheduler(due=self._due)

@@ -15,6 +15,7 @@ from exporter.config.jobs import JobSettings
 from exporter.errors import JobError, StoreFull
 from exporter.jobs.bodies.means import Means
 from exporter.jobs.bodies.tidying import Tidying
+from exporter.jobs.facts import named
 from exporter.jobs.words import Figure, Outcome, Part, Reason
 from exporter.logs import get_logger
 from exporter.printable import printable
@@ -34,14 +35,18 @@ class BackupBody:
 
     @asynccontextmanager
     async def opened(self, job: JobSettings, cluster: str) -> AsyncIterator[BackupChore]:
-        """Wait for its turn, and see which collections there are. Raises JobError where none is selected."""
+        """Wait for its turn, and see which collections there are. Raises JobError where none is selected.
+
+        One that the job names in full and that does not exist is tried all the same: its part then says so.
+        """
         async with (
             self._means.turns.setdefault(cluster, asyncio.Lock()),
             self._means.reached(cluster) as peers,
         ):
             present = await self._means.collections(peers)
             theirs = tuple(name for name in present if not name.startswith(OUR_OWN))
-            chosen = tuple(name for name in theirs if job.collections.selects(name))
+            wanted = {*theirs, *named(job)}
+            chosen = tuple(sorted(name for name in wanted if job.collections.selects(name)))
             if theirs and not chosen:
                 raise JobError(
                     f"the job selects none of the {len(theirs)} collections of {printable(cluster)}"

@@ -45,17 +45,31 @@ async def test_only_what_is_selected_is_backed_up_and_nothing_of_ours(ground: Gr
 
 async def test_a_job_that_selects_nothing_fails_and_says_so(ground: Ground) -> None:
     """Most likely a name was misspelt; an empty cluster is another matter."""
-    async with ground.running(job(schedule=NEVER, collections=JobCollections(include=("dosc",)))):
+    async with ground.running(job(schedule=NEVER, collections=JobCollections(include=("dosc*",)))):
         run = await ground.done()
 
         assert (run.outcome, run.detail) == (
             Outcome.FAILED,
             "the job selects none of the 2 collections of prod",
         )
-        await until(lambda: ground.reading("qdrantx_backup_missing", "dosc") == 1)
         ground.cluster.world.collections.clear()
         run = await ground.done()
         assert (run.outcome, run.reason) == (Outcome.SKIPPED, Reason.EMPTY)
+
+
+async def test_a_collection_that_a_job_names_and_that_does_not_exist_is_a_failure(ground: Ground) -> None:
+    """Misspelt or deleted: the others are backed up, and that one is missing."""
+    named = JobCollections(include=("docs", "imagse"))
+    async with ground.running(job(schedule=NEVER, collections=named)):
+        run = await ground.done()
+
+        assert run.outcome is Outcome.PARTLY
+        assert [(part.collection, part.detail) for part in run.parts] == [
+            ("docs", ""),
+            ("imagse", "there is no collection imagse"),
+        ]
+        await until(lambda: ground.reading("qdrantx_backup_missing", "imagse") == 1)
+        assert ground.reading("qdrantx_backup_missing", "docs") == 0
 
 
 async def test_a_backup_that_finds_no_room_prunes_and_is_taken_then(ground: Ground) -> None:
