@@ -6,7 +6,7 @@ What a set is worth is said in words.py, where it lies in layout.py.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -27,6 +27,9 @@ R = TypeVar("R", BackupIntent, RestoreRecord)
 # Small files read at once: a store far away answers in 50 ms, and a year of nightly sets of twenty
 # collections is 7,000 manifests.
 READS_AT_ONCE = 16
+# A proof is put in place of the last one. One that had lain there so long when it was read shows by its time
+# that it is another now, also where a store's times are whole seconds.
+RESTING_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,24 +74,25 @@ class Shelf:
     def __init__(self, store: Store, clock: Clock) -> None:
         self.store = store
         self._clock = clock
-        # Manifests never change, so each is read once; of those only that the last whole look found.
+        # Manifests never change, so each is read once, and a proof while its file is the same; both are
+        # forgotten when a look does not find them any more.
         self._manifests: dict[str, Manifest] = {}
+        self._proofs: dict[Stored, Proof] = {}
 
     # --- sets --------------------------------------------------------------------------------------
 
     async def contents(self, cluster: str | None = None, collection: str | None = None) -> Contents:
         """Look at everything, at a cluster's or at a collection's folders, given by name."""
-        folders = await self._folders(_prefix(cluster, collection))
+        prefix = _prefix(cluster, collection)
+        folders = await self._folders(prefix)
         places = [place for place, files in folders.items() if place.manifest in _paths(files)]
         read = await _at_once([self._reading(place, folders[place]) for place in places])
-        if cluster is None:
-            known = {place.manifest for place in places}
-            self._manifests = {path: kept for path, kept in self._manifests.items() if path in known}
+        self._forget_all_but(prefix, folders)
         sets = [found for found in read if isinstance(found, StoredSet)]
         wanted = [found for found in sets if collection in (None, found.manifest.collection)]
         return Contents(
             sets=tuple(sorted(wanted, key=_newest, reverse=True)),
-            fragments=tuple(_fragments(folders, places)),
+            fragments=tuple(_fragments(folders, frozenset(places))),
             unreadable=tuple(found for found in read if isinstance(found, Unreadable)),
         )
 
@@ -196,7 +200,8 @@ class Shelf:
         async def read() -> StoredSet | Unreadable | None:
             try:
                 manifest = await self._manifest(place)
-                proofs = [await self._proof(place, level) for level in Level if place.proof(level) in paths]
+                found = [by_path[path] for level in Level if (path := place.proof(level)) in by_path]
+                proofs = [await self._proof(place, stored) for stored in found]
             except StoreMissing:
                 return None  # removed since it was listed
             except JobError as error:
@@ -204,10 +209,26 @@ class Shelf:
                     raise
                 return Unreadable(place, sum(file.size_bytes for file in files), str(error))
             kept = tuple(proof for proof in proofs if proof is not None)
-            return StoredSet(manifest, kept, accepted=place.accepted in paths)
+            return StoredSet(manifest, kept, accepted=place.accepted in by_path)
 
-        paths = _paths(files)
+        by_path = {stored.path: stored for stored in files}
         return read
+
+    def _forget_all_but(self, prefix: str, folders: Mapping[Place, Iterable[Stored]]) -> None:
+        """Forget what lay below a directory and does not any more."""
+        there = {stored for files in folders.values() for stored in files}
+        paths = _paths(there)
+        below = f"{prefix}/" if prefix else ""
+        self._manifests = {
+            path: kept
+            for path, kept in self._manifests.items()
+            if path in paths or not path.startswith(below)
+        }
+        self._proofs = {
+            stored: kept
+            for stored, kept in self._proofs.items()
+            if stored in there or not stored.path.startswith(below)
+        }
 
     async def _manifest(self, place: Place) -> Manifest:
         known = self._manifests.get(place.manifest)
@@ -219,11 +240,17 @@ class Shelf:
         self._manifests[place.manifest] = manifest
         return manifest
 
-    async def _proof(self, place: Place, level: Level) -> Proof | None:
+    async def _proof(self, place: Place, stored: Stored) -> Proof | None:
         """Read a proof; one that cannot be read proves nothing."""
-        path = place.proof(level)
+        known = self._proofs.get(stored)
+        if known is not None:
+            return known
+        rested = self._clock.now() - stored.modified_at > RESTING_SECONDS
         try:
-            return decode_document(await self.store.get(path), Proof, path)
+            proof = decode_document(await self.store.get(stored.path), Proof, stored.path)
+            if rested:
+                self._proofs[stored] = proof
+            return proof
         except StoreMissing:
             return None
         except JobError as error:
@@ -276,11 +303,11 @@ def _newest(found: StoredSet) -> tuple[float, str]:
     return found.manifest.ended_at, found.manifest.id
 
 
-def _fragments(folders: dict[Place, list[Stored]], whole: list[Place]) -> list[Fragment]:
+def _fragments(folders: Mapping[Place, list[Stored]], whole: frozenset[Place]) -> list[Fragment]:
     found = [
         Fragment(place, tuple(files), max(file.modified_at for file in files))
         for place, files in folders.items()
-        if place not in set(whole)
+        if place not in whole
     ]
     return sorted(found, key=lambda fragment: fragment.place.id)
 
