@@ -248,9 +248,6 @@ class Shelf:
         rested = self._clock.now() - stored.modified_at > RESTING_SECONDS
         try:
             proof = decode_document(await self.store.get(stored.path), Proof, stored.path)
-            if rested:
-                self._proofs[stored] = proof
-            return proof
         except StoreMissing:
             return None
         except JobError as error:
@@ -258,6 +255,9 @@ class Shelf:
                 raise
             log.warning("proof.unreadable", set_id=place.id, reason=str(error))
             return None
+        if rested:
+            self._proofs[stored] = proof
+        return proof
 
     async def _documents(self, folder: str, kind: type[R]) -> list[R]:
         async def read(path: str) -> R | None:

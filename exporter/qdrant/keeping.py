@@ -101,7 +101,7 @@ def read_cluster_status(body: bytes) -> ClusterStatus:
 
 
 def telemetry(level: int = 3) -> Asked:
-    """Ask for what this peer knows by itself. Level 3 has all of CollectionSeen, 2 what `read_running` reads."""
+    """Ask for what this peer knows by itself. Level 3 has all of CollectionSeen, 2 is for `read_running`."""
     return Asked(Request(f"/telemetry?details_level={level}"), TELEMETRY.format(level=level))
 
 

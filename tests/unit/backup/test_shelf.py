@@ -249,6 +249,36 @@ async def test_manifests_are_read_once_and_what_changes_is_read_again(ground: Gr
     assert found.counts
 
 
+async def test_a_proof_that_has_lain_there_is_read_once_until_another_takes_its_place(ground: Ground) -> None:
+    """One just written is read each time: a second one within its second might look like it."""
+    made = await ground.put(1)
+    path = place_of(made).proof(Level.HASHED)
+    await ground.shelf.save_proof(made, proof(Level.HASHED, 1.0))
+    await ground.shelf.sets()
+    ground.clock.advance(61)
+    for _ in range(3):
+        await ground.shelf.sets()
+    await ground.shelf.save_proof(made, proof(Level.HASHED, 2.0, good=False))
+
+    (found,) = await ground.shelf.sets("prod", "docs")
+
+    assert [call.path for call in ground.store.calls if call.what == "get"].count(path) == 3
+    assert not found.counts
+
+
+async def test_what_is_removed_by_others_is_forgotten(ground: Ground) -> None:
+    """A daemon lives for years, and sets come and go every night."""
+    made, other = await ground.put(1), await ground.put(2, collection="other")
+    await ground.shelf.sets()
+    await Shelf(ground.store, ground.clock).remove(made)
+    await ground.shelf.sets("prod", "docs")
+    ground.store.keep(place_of(made).manifest, ground.store.objects[place_of(other).manifest])
+
+    sets = await ground.shelf.sets("prod")
+
+    assert [one.manifest for one in sets] == [other]  # what lies there now was read, and is not believed
+
+
 async def test_a_store_that_cannot_be_read_is_an_error_and_no_empty_shelf(ground: Ground) -> None:
     """Retention must not take a refusal for a set that is gone."""
     await ground.put(1)
