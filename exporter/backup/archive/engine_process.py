@@ -19,7 +19,7 @@ from typing import Any
 import qdrant_edge as edge
 
 from exporter.backup.content import ContentHash
-from exporter.backup.verifying.samples import LIMIT, Chosen, Searched, is_found
+from exporter.backup.verifying.samples import LIMIT, LONG_SEARCH, Chosen, Searched, is_found
 
 SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
 # Points of a page: a thousand with vectors of 1,536 numbers are 50 MB as Python's objects.
@@ -93,7 +93,7 @@ def _searched_one(shard: edge.EdgeShard, record: edge.Record, query: Any) -> Sea
     own = _query(shard, edge.QueryRequest(1, query=query, filter=itself, params=params))
     own_score = own[0][1] if own else None
     for exact in (False, True):
-        params = edge.SearchParams(exact=exact, quantization=plain)
+        params = edge.SearchParams(hnsw_ef=LONG_SEARCH, exact=exact, quantization=plain)
         found = _query(shard, edge.QueryRequest(LIMIT, query=query, params=params))
         if is_found(str(record.id), own_score, found):
             return Searched(queries=1, missed=int(exact))

@@ -57,7 +57,7 @@ class Prover:
 
     async def _settled(self) -> Places:
         """Return the places once all is right, seen twice in a row."""
-        right, before, changed_at = 0, None, self._clock.monotonic()
+        right, best, changed_at = 0, None, self._clock.monotonic()
         pause = self._target.limits.look
         while True:
             places = await self._target.places()
@@ -65,8 +65,11 @@ class Prover:
             right = 0 if problems else right + 1
             if right == settling.LOOKS:
                 return places
-            if places != before:
-                before, changed_at, pause = places, self._clock.monotonic(), self._target.limits.look
+            # a transfer that fails and is begun anew, again and again, changes much and comes no nearer
+            now_there = settling.progress(places, problems)
+            if best is None or any(now > then for now, then in zip(now_there, best, strict=True)):
+                best = now_there if best is None else tuple(map(max, now_there, best))
+                changed_at, pause = self._clock.monotonic(), self._target.limits.look
             moves = settling.is_moving(places)
             limit = self._target.moving_seconds(self._plan.uploads) if moves else self._target.limits.still
             if problems and self._clock.monotonic() - changed_at > limit:

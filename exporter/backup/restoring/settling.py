@@ -44,6 +44,11 @@ def transferring(places: Places) -> bool:
     return any(placement.shard_transfers for placement in places.said.values())
 
 
+def progress(places: Places, found: Sequence[str]) -> tuple[int, ...]:
+    """Return how far it is: what of this grows beyond all that was seen before is nearer to the end."""
+    return (-len(found), sum(replica.points for replica in replicas(places)))
+
+
 def problems(places: Places, uploads: Iterable[ShardUpload], *, points: bool = True) -> tuple[str, ...]:
     """Say what is not right yet; () when all is. `points` False: only places and states are looked at."""
     found = [f"{label} does not answer: {reason}" for label, reason in places.silent.items()]

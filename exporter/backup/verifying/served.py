@@ -24,7 +24,7 @@ from exporter.backup.restoring.words import Restored, RestoreOptions
 from exporter.backup.shelf import Shelf
 from exporter.backup.survey import PeerAt
 from exporter.backup.verifying.findings import Findings
-from exporter.backup.verifying.samples import LIMIT, Chosen, Searched, is_found
+from exporter.backup.verifying.samples import LIMIT, LONG_SEARCH, Chosen, Searched, is_found
 from exporter.backup.words import RestoreRecord, ShardKey, StoredSet
 from exporter.clock import Clock
 from exporter.errors import BadPayload, JobError, JobRefused, SourceError, SourceRefused
@@ -195,7 +195,12 @@ class _Reading:
         own = await self._found({"query": vector, "limit": 1, "filter": only, "params": plain, **among})
         own_score = own[0][1] if own else None
         for exact in (False, True):
-            body = {"query": vector, "limit": LIMIT, "params": plain | {"exact": exact}, **among}
+            body = {
+                "query": vector,
+                "limit": LIMIT,
+                "params": plain | {"hnsw_ef": LONG_SEARCH, "exact": exact},
+                **among,
+            }
             if is_found(str(point_id), own_score, await self._found(body)):
                 return Searched(queries=1, missed=int(exact))
         return Searched(queries=1, missed=1, lost=1)

@@ -372,6 +372,26 @@ async def test_replicas_that_stay_dead_are_no_restore() -> None:
             await here.restore(kept)
 
 
+async def test_a_transfer_that_fails_and_begins_anew_for_ever_is_no_restore() -> None:
+    """A name with a newline in it is lost on the way between two peers: what changes there is no progress."""
+    async with ground() as here:
+        here.limits = RestoreLimits(moving=20.0)
+        here.cluster.create("docs", points(60), shard_number=1, replication_factor=2)
+        kept = await here.stored("docs")
+        here.cluster.knobs.recovers = False
+
+        def begin_anew(*_: object) -> None:
+            found = here.cluster.world.collections.get(TARGET)
+            for replica in found.shards[0].replicas.values() if found is not None else ():
+                if replica.state != "Active":
+                    replica.state = "Dead" if replica.state == "Recovery" else "Recovery"
+
+        here.cluster.knobs.on_request = begin_anew
+
+        with pytest.raises(NotProven, match="shard 0 is "):
+            await here.restore(kept)
+
+
 async def test_replicas_that_say_active_before_they_are_filled_are_waited_for() -> None:
     """For half a second after an upload the others are Active and empty."""
     async with ground() as here:
