@@ -20,7 +20,7 @@ from enum import StrEnum
 
 from exporter.backup import layout
 from exporter.backup.guard import suspicious
-from exporter.backup.retention import INCOMPLETE_SECONDS, Decision, decide
+from exporter.backup.retention import INCOMPLETE_SECONDS, Decision, decide, is_of_the_future
 from exporter.backup.shelf import Contents, Fragment, Shelf, Unreadable
 from exporter.backup.words import RestoreState, SetState, StoredSet
 from exporter.clock import Clock
@@ -198,7 +198,8 @@ def plan_lines(
 
     `spared`: why nothing at all goes.
     """
-    stopped = suspicious(contents.sets)
+    # one from the future would hide all that is newer in truth
+    stopped = suspicious(one for one in contents.sets if not is_of_the_future(one, now))
     stored = {one.manifest.id: one for one in contents.sets}
     lines = [
         *(

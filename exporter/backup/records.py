@@ -7,10 +7,12 @@ read, the age of the newest backup goes on growing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from exporter.backup.guard import points_change
+from exporter.backup.retention import is_of_the_future
 from exporter.backup.words import Level, SetState, StoredSet
 from exporter.model import CLUSTER_LABEL, OURS, Kind, MetricSpec, ProducerKey, Reading
 
@@ -147,15 +149,16 @@ class Stock:
     proven_at: Mapping[Level, float]  # by the highest level that was proven
 
 
-def stocks(cluster: str, sets: Iterable[StoredSet]) -> Mapping[str, Stock]:
+def stocks(cluster: str, sets: Iterable[StoredSet], now: float) -> Mapping[str, Stock]:
     """Return what is told of each collection's sets. `sets` are all of the cluster, in any order.
 
-    Takes a while where there are thousands: not for the event loop.
+    One from the future is counted and no more: by it the newest would stay young until then. Takes a while
+    where there are thousands: not for the event loop.
     """
     by_collection: dict[str, list[StoredSet]] = {}
     for one in sets:
         by_collection.setdefault(one.manifest.collection, []).append(one)
-    return {name: _stock((cluster, name), stored) for name, stored in by_collection.items()}
+    return {name: _stock((cluster, name), stored, now) for name, stored in by_collection.items()}
 
 
 def backup_readings(
@@ -171,7 +174,7 @@ def backup_readings(
         labels = (cluster, collection)
         one = covering.get(collection)
         if stored is not None:
-            stock = stored.get(collection) or _stock(labels, ())
+            stock = stored.get(collection) or _stock(labels, (), 0.0)
         else:
             stock = _from_the_ledger(labels, None if one is None else one.done_at)
         yield from stock.readings
@@ -194,9 +197,6 @@ def newest_complete(sets: Iterable[StoredSet]) -> StoredSet | None:
 
 
 def _of_sets(labels: tuple[str, str], sets: Sequence[StoredSet]) -> Iterator[Reading]:
-    states = [one.manifest.state for one in sets]
-    for state in SetState:
-        yield Reading(SETS, (*labels, state.value), float(states.count(state)))
     newest = newest_complete(sets)
     if newest is None:
         return
@@ -209,15 +209,18 @@ def _of_sets(labels: tuple[str, str], sets: Sequence[StoredSet]) -> Iterator[Rea
         yield Reading(POINTS_CHANGE, labels, change)
 
 
-def _stock(labels: tuple[str, str], sets: Sequence[StoredSet]) -> Stock:
+def _stock(labels: tuple[str, str], sets: Sequence[StoredSet], now: float) -> Stock:
+    states = Counter(one.manifest.state for one in sets)
+    past = [one for one in sets if not is_of_the_future(one, now)]
     newest: dict[Level, float] = {}
-    for one in sets:
+    for one in past:
         for proof in one.proofs:
             if proof.good:
                 newest[proof.level] = max(proof.at, newest.get(proof.level, proof.at))
+    counts = [Reading(SETS, (*labels, state.value), float(states[state])) for state in SetState]
     return Stock(
-        readings=tuple(_of_sets(labels, sets)),
-        is_backed_up=newest_complete(sets) is not None,
+        readings=(*counts, *_of_sets(labels, past)),
+        is_backed_up=newest_complete(past) is not None,
         is_good=any(one.counts for one in sets),
         proven_at=newest,
     )

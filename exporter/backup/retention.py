@@ -60,7 +60,7 @@ def decide(
     `now` is Unix seconds.
     """
     ordered = sorted(sets, key=_finished, reverse=True)
-    good = [one for one in ordered if one.counts and not _is_of_the_future(one, now)]
+    good = [one for one in ordered if one.counts and not is_of_the_future(one, now)]
     kept = _kept_by_rules(good, policy, now, zone)
     if good:
         kept[good[0].manifest.id].insert(0, NEWEST_GOOD)
@@ -116,7 +116,7 @@ def _decision(one: StoredSet, good: Sequence[StoredSet], kept: dict[str, list[st
         fresh = now - manifest.ended_at < INCOMPLETE_SECONDS
         reason = "incomplete, kept for a day" if fresh else "incomplete, and older than a day"
         return Decision(manifest.id, fresh, (reason,))
-    if one.counts and _is_of_the_future(one, now):
+    if one.counts and is_of_the_future(one, now):
         return Decision(manifest.id, True, ("from the future: a clock was wrong then, or is now",))
     if one.counts:
         reasons = kept[manifest.id]
@@ -129,7 +129,8 @@ def _decision(one: StoredSet, good: Sequence[StoredSet], kept: dict[str, list[st
     return Decision(manifest.id, False, (f"{what}, and a newer one is good",))
 
 
-def _is_of_the_future(one: StoredSet, now: float) -> bool:
+def is_of_the_future(one: StoredSet, now: float) -> bool:
+    """A clock was wrong when it was finished, or is now: it says nothing of how old others are."""
     return one.manifest.ended_at > now + CLOCKS_APART_SECONDS
 
 

@@ -124,7 +124,7 @@ class Published:
 
 
 def _told_of(cluster: str, sets: Sequence[StoredSet], now: float) -> _Read:
-    return _Read(now, stocks(cluster, sets), backup_notes(cluster, sets))
+    return _Read(now, stocks(cluster, sets, now), backup_notes(cluster, sets))
 
 
 def _is_good(stock: Stock | None) -> bool:

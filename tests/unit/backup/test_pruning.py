@@ -111,6 +111,21 @@ async def test_complete_sets_stay_while_the_newest_is_doubted_and_fragments_go(g
     assert len(await ground.ids()) == 3
 
 
+async def test_a_set_from_the_future_hides_no_loss(ground: Ground) -> None:
+    """It would be the newest until then, and with all of its points nothing would be doubted."""
+    ground.clock.advance(400 * DAY)
+    await ground.night(0, 1_000)
+    ground.clock.advance(-401 * DAY)  # it is right again
+    full = await ground.night(1, 1_000)
+    shrunk = await ground.night(2, 10)
+
+    pruned = await ground.pruning().prune("docs")
+
+    assert pruned.plan.stopped is not None
+    assert shrunk.id in pruned.plan.stopped
+    assert full.id in await ground.ids()
+
+
 async def test_after_accept_prune_goes_on(ground: Ground) -> None:
     """A person said that the collection is meant to be smaller."""
     await ground.night(0, 1_000)

@@ -18,6 +18,8 @@ from exporter.backup.words import Level, Proof, SetState, StoredSet
 from exporter.model import CLUSTER_LABEL, Reading
 from tests.kit.sets import archive, manifest, shard
 
+NOW = 100 * 86_400.0
+
 
 def stored(day: int, *proofs: Proof, points: int | None = 10, **changed: Any) -> StoredSet:
     """Return the set of one day, taken within a minute."""
@@ -48,7 +50,7 @@ def told(
     """Return the readings by name, without its beginning, and labels, without the cluster; None: not read."""
     found = {}
     for spec, labels, value in backup_readings(
-        "prod", None if sets is None else stocks("prod", sets), covered
+        "prod", None if sets is None else stocks("prod", sets, NOW), covered
     ):
         assert labels[0] == "prod"
         found[(spec.name.removeprefix("qdrantx_backup_"), *labels[1:])] = value
@@ -175,6 +177,16 @@ def test_a_collection_that_no_job_covers_has_no_age_to_keep() -> None:
     assert ("max_age_seconds", "docs") not in found
     assert ("missing", "docs") not in found
     assert ("last_complete_timestamp_seconds", "docs") in found
+
+
+def test_a_set_from_the_future_makes_no_backup_younger() -> None:
+    """A clock was wrong once, and the age of the newest would tell nothing until then; it is counted."""
+    found = told([stored(1, points=100), stored(2, points=20), stored(30_000, proof(Level.HASHED, 1.0))])
+
+    assert found["last_complete_timestamp_seconds", "docs"] == 2 * 86_400 + 60
+    assert found["points_change_ratio", "docs"] == -0.8
+    assert found["sets", "docs", "complete"] == 3
+    assert ("last_verified_timestamp_seconds", "docs", "2") not in found
 
 
 def test_points_that_nobody_knows_are_not_told() -> None:
