@@ -62,11 +62,12 @@ class Locks:
             yield held
 
     @asynccontextmanager
-    async def job(self, cluster: str, job: str) -> AsyncIterator[Held]:
+    async def job(self, cluster: str, job: str, *, patience_seconds: float = 0.0) -> AsyncIterator[Held]:
         """Hold the lock of a job, so that of two daemons one does it. Raises JobLocked and StoreError."""
         # "~" begins the folder of no cluster
-        async with self._lease.held(f"~jobs/{layout.cluster_folder(cluster)}~{job}") as held:
-            yield held
+        name = f"~jobs/{layout.cluster_folder(cluster)}~{job}"
+        async with AsyncExitStack() as stack:
+            yield await self._entered(stack, name, self._clock.monotonic() + patience_seconds)
 
     async def _names(self, folder: str) -> list[str]:
         paths = [stored.path async for stored in self._store.list(f"{layout.LOCKS}/{folder}")]

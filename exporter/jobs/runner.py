@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from exporter.backup.storage.lease import GRACE_SECONDS, LEASE_SECONDS
 from exporter.clock import Clock
 from exporter.config.jobs import JobSettings
 from exporter.errors import (
@@ -25,7 +26,7 @@ from exporter.errors import (
 from exporter.jobs.chores import Body, Chore
 from exporter.jobs.ledger import Ledger
 from exporter.jobs.locks import Locks
-from exporter.jobs.words import JobRun, Outcome, Part, Reason, Verdict, judge
+from exporter.jobs.words import Cause, JobRun, Outcome, Part, Reason, Verdict, judge
 from exporter.logs import get_logger
 from exporter.printable import printable
 
@@ -35,6 +36,8 @@ log = get_logger()
 HEARTBEAT_SECONDS = 30.0
 # Another chore on the same collection, of a person or of another daemon, is over by then, or is a long one.
 LOCK_PATIENCE_SECONDS = 900.0
+# What is made up for was, perhaps, under way in a daemon that died, whose lock lasts for a lease.
+DEAD_SECONDS = LEASE_SECONDS + GRACE_SECONDS + 30.0
 
 NOT_BEGUN = "was not begun"
 TOO_LATE = "was not done when the run's deadline came"
@@ -89,7 +92,7 @@ class Runner:
         heart = asyncio.create_task(self._beat(run), name=f"heartbeat {job.name}")
         cancelled: asyncio.CancelledError | None = None
         try:
-            verdict = await self._bounded(job, body, run.cluster, course)
+            verdict = await self._bounded(job, body, run, course)
         except asyncio.CancelledError as error:
             verdict, cancelled = STOPPED, error
             course.cut_off(verdict.outcome, verdict.reason, verdict.detail)
@@ -100,11 +103,11 @@ class Runner:
             raise cancelled
         return ended
 
-    async def _bounded(self, job: JobSettings, body: Body, cluster: str, course: _Course) -> Verdict:
+    async def _bounded(self, job: JobSettings, body: Body, run: JobRun, course: _Course) -> Verdict:
         """Work until the deadline, and say what the whole came to."""
         try:
             async with asyncio.timeout(job.deadline_seconds) as deadline:
-                return await self._whole(job, body, cluster, course)
+                return await self._whole(job, body, run, course)
         except TimeoutError as error:
             if not deadline.expired():
                 return _failed(error, job.name)
@@ -118,10 +121,11 @@ class Runner:
             course.cut_off(Outcome.FAILED, verdict.reason, verdict.detail)
             return replace(verdict, outcome=Outcome.FAILED)
 
-    async def _whole(self, job: JobSettings, body: Body, cluster: str, course: _Course) -> Verdict:
+    async def _whole(self, job: JobSettings, body: Body, run: JobRun, course: _Course) -> Verdict:
         await self._ready()
-        async with self._locks.job(cluster, job.name):
-            return await self._collections(job, body, cluster, course)
+        patience_seconds = DEAD_SECONDS if run.cause is Cause.CATCH_UP else 0.0
+        async with self._locks.job(run.cluster, job.name, patience_seconds=patience_seconds):
+            return await self._collections(job, body, run.cluster, course)
 
     async def _collections(self, job: JobSettings, body: Body, cluster: str, course: _Course) -> Verdict:
         async with body.opened(job, cluster) as chore:

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from exporter.clock import SystemClock
+from exporter.backup.storage.lease import LEASE_SECONDS, Lease
+from exporter.clock import Clock, SystemClock
 from exporter.errors import (
     JobDenied,
     JobError,
@@ -21,6 +22,7 @@ from exporter.jobs.ledger import Ledger
 from exporter.jobs.locks import Locks
 from exporter.jobs.runner import Runner
 from exporter.jobs.words import Cause, JobRun, Outcome, Part, Reason
+from tests.kit.patience import LoopClock
 from tests.kit.scripted_store import ScriptedStore
 from tests.unit.jobs.asked import job
 from tests.unit.jobs.fakes import Hanging, ToldBody
@@ -29,8 +31,8 @@ from tests.unit.jobs.fakes import Hanging, ToldBody
 class Ground:
     """A runner over a store in memory."""
 
-    def __init__(self) -> None:
-        self.clock = SystemClock()
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock = clock or SystemClock()
         self.store = ScriptedStore(self.clock)
         self.locks = Locks(store=self.store, owner="us", clock=self.clock)
         self.others = Locks(store=self.store, owner="somebody else", clock=self.clock)
@@ -41,10 +43,12 @@ class Ground:
             ledger=self.ledger, locks=self.locks, clock=self.clock, stopping=self.stopping, ready=self._ready
         )
 
-    async def run(self, body: ToldBody, *, deadline_seconds: float = 60.0) -> JobRun:
+    async def run(
+        self, body: ToldBody, *, deadline_seconds: float = 60.0, cause: Cause = Cause.SCHEDULE
+    ) -> JobRun:
         """Do a job now."""
         settings = job(deadline_seconds=60.0).model_copy(update={"deadline_seconds": deadline_seconds})
-        begun = await self.ledger.begin(settings, "eu", planned_at=1.0, cause=Cause.SCHEDULE)
+        begun = await self.ledger.begin(settings, "eu", planned_at=1.0, cause=cause)
         return await self.runner.run(settings, body, begun)
 
     async def _ready(self) -> None:
@@ -138,6 +142,22 @@ async def test_of_two_daemons_one_does_a_job_and_the_other_skips_it(ground: Grou
     assert body.done == []
 
 
+@pytest.mark.parametrize(
+    ("cause", "outcome"), [(Cause.CATCH_UP, Outcome.OK), (Cause.SCHEDULE, Outcome.SKIPPED)]
+)
+async def test_what_is_made_up_for_waits_until_the_lease_of_the_dead_is_over(
+    patient_time: None, cause: Cause, outcome: Outcome
+) -> None:
+    """A daemon that was killed in the middle, and started again at once, loses no night."""
+    clock = Passing()
+    ground = Ground(clock)
+    await Lease(ground.store, owner="who died", clock=clock).take("~jobs/eu~nightly")
+
+    ended = await ground.run(ToldBody("a"), deadline_seconds=10 * LEASE_SECONDS, cause=cause)
+
+    assert ended.outcome is outcome
+
+
 async def test_a_collection_is_done_under_its_lock(ground: Ground) -> None:
     """Nobody restores or prunes it meanwhile, and afterwards it is free."""
     seen: list[str] = []
@@ -215,3 +235,10 @@ async def test_cancelled_it_writes_its_end_down_and_holds_no_lock(ground: Ground
     assert ground.ledger.record("nightly").running is None
     async with ground.others.collection("eu", "a"), ground.others.job("eu", "nightly"):
         pass
+
+
+class Passing(LoopClock):
+    """A wall clock that goes as the loop does."""
+
+    def now(self) -> float:
+        return self.monotonic()
