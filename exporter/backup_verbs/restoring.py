@@ -52,7 +52,7 @@ async def restore_now(settings: Settings, wanted: Wanted, showing: Showing) -> i
             with showing.progress() as progress:
                 restorer = Restorer(peers=peers, shelf=it.shelf, clock=clock, progress=progress)
                 with _its_files(stored):
-                    told = (await restorer.plan(stored, options)).warnings
+                    told = (await restorer.plan(stored, options, finishing=True)).warnings
                     for warning in told:  # before anything is done
                         showing.warn(f"note: {warning}")
                     restored = await restorer.restore(stored, options)

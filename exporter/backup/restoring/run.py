@@ -56,9 +56,14 @@ class Restorer:
         self._progress = progress or Silent()
         self._limits = limits or RestoreLimits()
 
-    async def plan(self, stored: StoredSet, options: RestoreOptions) -> RestorePlan:
-        """Say what `restore` would do. Raises JobRefused with all that stands against it."""
-        return (await self._begin(stored, options)).plan
+    async def plan(
+        self, stored: StoredSet, options: RestoreOptions, *, finishing: bool = False
+    ) -> RestorePlan:
+        """Say what `restore` would do. Raises JobRefused with all that stands against it.
+
+        `finishing`: it comes next, so what a killed one left undone at its very end is done now.
+        """
+        return (await self._begin(stored, options, finishing=finishing)).plan
 
     async def restore(self, stored: StoredSet, options: RestoreOptions) -> Restored:
         """Restore a set and prove it. Raises JobRefused where nothing was begun, else JobError or StoreError.
