@@ -20,6 +20,7 @@ class Limits:
     """How long a backup waits for what. The defaults are for real servers; tests have smaller ones."""
 
     call_seconds: float = 30.0  # telemetry of a thousand collections takes a second on a busy server
+    hello_seconds: float = 10.0  # /cluster, which no work of the server delays: a frozen peer is known sooner
     tries: int = 3  # of a call that changes nothing
     wait_seconds: float = 1.0  # before the second try; twice that before the third
     told_to_wait_seconds: float = 60.0  # the longest Retry-After honoured: rate limits are by the minute
@@ -37,12 +38,15 @@ class Limits:
     cleanup_seconds: float = 6.0
 
 
-async def patiently(courier: Courier, asked: Asked, limits: Limits) -> bytes:
+async def patiently(
+    courier: Courier, asked: Asked, limits: Limits, *, deadline_seconds: float | None = None
+) -> bytes:
     """Make a call that may be made twice; again after a timeout, a break, a 429 and a 5xx.
 
     Raises what Courier.call does, the last failure.
     """
-    return await again(lambda: courier.call(asked, deadline_seconds=limits.call_seconds), limits)
+    seconds = deadline_seconds or limits.call_seconds
+    return await again(lambda: courier.call(asked, deadline_seconds=seconds), limits)
 
 
 async def again(call: Callable[[], Awaitable[bytes]], limits: Limits) -> bytes:

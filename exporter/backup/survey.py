@@ -177,7 +177,12 @@ async def _view(peer: PeerAt, collection: str, limits: Limits) -> PeerView | Mis
         return await patiently(peer.courier, asked, limits)
 
     try:
-        cluster = keeping.read_cluster_status(await ask(keeping.cluster_status()))
+        # asked first: with a thousand collections a frozen peer would cost the night
+        cluster = keeping.read_cluster_status(
+            await patiently(
+                peer.courier, keeping.cluster_status(), limits, deadline_seconds=limits.hello_seconds
+            )
+        )
         telemetry = await ask(keeping.telemetry(3))
         seen = keeping.read_telemetry(telemetry, collection)
         return PeerView(

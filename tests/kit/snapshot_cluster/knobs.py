@@ -90,6 +90,7 @@ class Knobs:
     padding_bytes: int = 0  # how much larger each shard in an archive is than its points need
     bytes_per_second: float | None = None  # of a download
     heeds_if_range: bool = False  # Qdrant 1.18.3 does not: a 206 whatever the ETag
+    tags_parts: bool = True  # False: a 206 without an ETag, as from a proxy
     ranges: bool = True  # False: a 200 to every range, as with S3 behind the server
     gzips: bool = True  # a download where the client takes gzip and wants no range
     api_key: str | None = None  # without it 401

@@ -25,6 +25,7 @@ CLUSTER = "prod"
 # As the defaults, a hundred times as fast.
 FAST = Limits(
     call_seconds=2.0,
+    hello_seconds=2.0,
     tries=2,
     wait_seconds=0.01,
     told_to_wait_seconds=0.2,

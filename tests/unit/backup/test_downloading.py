@@ -154,6 +154,18 @@ async def test_a_file_that_became_another_is_fetched_from_its_beginning(ground: 
     assert downloads(ground)[-1] is None
 
 
+async def test_a_part_that_does_not_say_of_which_file_it_is_is_not_believed(ground: Ground) -> None:
+    """All of it is fetched again, from its beginning."""
+    source = await source_of(ground)
+    ground.cluster.knobs.tags_parts = False
+    ground.cluster.knobs.cut_downloads(20_000)
+
+    await fetched(ground, source)
+
+    assert ground.store.objects[PATH] == ground.cluster.archive("docs", 0)
+    assert [asked is None for asked in downloads(ground)] == [True, False, True]
+
+
 async def test_a_flipped_byte_is_fetched_again_and_found_when_it_stays(ground: Ground) -> None:
     """In the data, where no tar header tells."""
     source = await source_of(ground)

@@ -123,8 +123,8 @@ async def test_no_peer_at_all_is_an_error_without_a_set(ground: Ground) -> None:
 
 
 async def test_a_frozen_peer_costs_its_deadline_and_no_more(ground: Ground) -> None:
-    """It takes connections and answers nothing: missing, like one that is down."""
-    ground.limits = replace(FAST, call_seconds=0.2)
+    """It takes connections and answers nothing: missing, like one that is down, by the first call."""
+    ground.limits = replace(FAST, hello_seconds=0.2)
     ground.cluster.freeze(2)
 
     manifest = await ground.take()
