@@ -18,7 +18,7 @@ from exporter.backup import layout
 from exporter.backup.storage.contract import Store
 from exporter.backup.storage.lease import Claim, Held, Lease
 from exporter.clock import Clock
-from exporter.errors import JobLocked
+from exporter.errors import JobLocked, StoreFull
 from exporter.printable import printable
 
 # Another's chore takes minutes; asked more often than this, a bucket is asked for nothing.
@@ -49,6 +49,22 @@ class Locks:
             if claim is not None:
                 raise _locked(f"cluster {cluster}", claim)
             yield held
+
+    @asynccontextmanager
+    async def freeing(self, cluster: str, collection: str) -> AsyncIterator[None]:
+        """Hold the lock of a collection to delete what is stored of it. Raises JobLocked and StoreError.
+
+        A disk that is full takes no lock, whoever asks: there it is enough that nobody has it.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self.collection(cluster, collection))
+            except StoreFull:
+                names = (layout.lock_name(cluster, collection), layout.lock_name(cluster))
+                for claim in [await self._lease.holder(name) for name in names]:
+                    if claim is not None:
+                        raise _locked(f"collection {collection}", claim) from None
+            yield
 
     @asynccontextmanager
     async def cluster(self, cluster: str, *, patience_seconds: float = 0.0) -> AsyncIterator[Held]:

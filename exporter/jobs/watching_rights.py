@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 
+from exporter.backup.archive.engine import engine_available
 from exporter.backup.survey import PeerAt
 from exporter.backup.words import Level
 from exporter.clock import Clock
 from exporter.config.backup import VerifySettings
 from exporter.config.jobs import JobSettings
+from exporter.jobs.bodies.serving import peer_of
 from exporter.jobs.facts import cluster_of, level_of
 from exporter.jobs.rights import MANAGES, READS, SNAPSHOTS, WATCHES, Need, rights
 from exporter.jobs.works import Works
@@ -19,6 +21,10 @@ log = get_logger()
 
 # A key that is missing a right may be given it on the server, where we do not see that.
 ASK_AGAIN_SECONDS = 600.0
+
+
+HINT = "write jobs: {api_key: …} below the cluster, with a key that may"
+HINT_AT_TARGET = "write api_key: below backup.verify.target, with a key that may"
 
 
 class RightsWatch:
@@ -61,11 +67,14 @@ class RightsWatch:
 
     async def _ask(self, works: Works, job: JobSettings) -> None:
         cluster = cluster_of(job, works.clusters)
+        verify = works.settings.backup.verify
+        needs = tuple(_needs(job, verify))
+        at_target = verify.target if job.kind == "verify" and MANAGES in needs else None
         async with AsyncExitStack() as stack:
-            peers = self._peers_of(cluster)
+            peers = self._peers_of(cluster) if at_target is None else (peer_of(at_target, self._clock),)
             for peer in peers:
                 stack.push_async_callback(peer.courier.close)
-            found = await rights(_needs(job, works.settings.backup.verify), peers)
+            found = await rights(needs, peers)
         if self._works is not works or not found.known:
             return
         if found.missing and self._missing.get(job.name) != found.missing:
@@ -74,7 +83,7 @@ class RightsWatch:
                 job=job.name,
                 qdrant_cluster=cluster,
                 missing=list(found.missing),
-                hint="write jobs: {api_key: …} below the cluster, with a key that may",
+                hint=HINT if at_target is None else HINT_AT_TARGET,
             )
         self._missing[job.name] = found.missing
         if found.missing:
@@ -84,9 +93,15 @@ class RightsWatch:
 
 
 def _needs(job: JobSettings, verify: VerifySettings) -> Iterator[Need]:
+    """Yield what a job needs of its cluster, or of the server that is named for proofs.
+
+    Where the engine is installed it opens most archives, and nothing is restored into the cluster.
+    """
     if job.kind == "backup":
         yield from (READS, WATCHES, SNAPSHOTS)
     elif job.kind == "prune":
         yield READS
-    elif level_of(job) >= Level.OPENED and verify.allow_same_cluster and verify.target is None:
+    elif level_of(job) >= Level.OPENED and (
+        verify.target is not None or (verify.allow_same_cluster and not engine_available())
+    ):
         yield from (READS, MANAGES)

@@ -51,7 +51,7 @@ async def places(means: Means, cluster: str) -> AsyncIterator[tuple[PeerAt, ...]
     verify = means.settings.verify
     async with AsyncExitStack() as stack:
         if verify.target is not None:
-            target = _target(verify.target, means.clock)
+            target = peer_of(verify.target, means.clock)
             stack.push_async_callback(target.courier.close)
             yield (target,)
         elif verify.allow_same_cluster:
@@ -60,7 +60,8 @@ async def places(means: Means, cluster: str) -> AsyncIterator[tuple[PeerAt, ...]
             yield None
 
 
-def _target(settings: VerifyTargetSettings, clock: Clock) -> PeerAt:
+def peer_of(settings: VerifyTargetSettings, clock: Clock) -> PeerAt:
+    """Return the way to the server that is there for proofs; the caller closes it."""
     key = None if settings.api_key is None else settings.api_key.reveal()
     courier = Courier(Door(url=settings.url, api_key=key), clock)
     return PeerAt(urlsplit(settings.url).netloc, settings.url, courier)

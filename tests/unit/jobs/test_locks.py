@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.errors import JobLocked
+from exporter.errors import JobLocked, StoreFull
 from exporter.jobs.locks import Locks
 from tests.kit.scripted_store import ScriptedStore
 
@@ -17,7 +17,7 @@ class Ground:
 
     def __init__(self) -> None:
         clock = SystemClock()
-        store = ScriptedStore(clock)
+        self.store = store = ScriptedStore(clock)
         self.daemon = Locks(store=store, owner="the daemon", clock=clock)
         self.person = Locks(store=store, owner="a person", clock=clock)
 
@@ -65,6 +65,21 @@ async def test_a_restore_does_not_begin_while_a_job_is_at_a_collection(ground: G
 
     async with ground.person.cluster("eu"):
         pass
+
+
+async def test_on_a_full_disk_what_nobody_works_on_may_still_be_pruned(ground: Ground) -> None:
+    """No lock can be written there, and none that is held may be passed over."""
+    async with ground.daemon.collection("eu", "docs"), ground.daemon.cluster("us"):
+        ground.store.room_bytes = 0
+        for cluster, collection in (("eu", "docs"), ("us", "docs")):
+            with pytest.raises(JobLocked, match="locked by the daemon"):
+                async with ground.person.freeing(cluster, collection):
+                    pass
+        with pytest.raises(StoreFull):
+            async with ground.person.collection("eu", "images"):
+                pass
+        async with ground.person.freeing("eu", "images"):
+            pass
 
 
 async def test_the_lock_of_a_job_keeps_no_restore_waiting(ground: Ground) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from exporter.backup.records import backup_producer
 from exporter.backup.words import BackupIntent, PeerIntent
-from exporter.config.backup import BackupSettings, StoreSettings
+from exporter.config.backup import BackupSettings, StoreSettings, VerifySettings, VerifyTargetSettings
 from exporter.config.jobs import JobCollections
+from exporter.config.secret import Secret
 from exporter.errors import ConfigError, JobError, JobRefused
 from exporter.jobs.once import run_job
 from exporter.jobs.words import Cause, JobRun, Outcome, Reason
@@ -235,6 +236,23 @@ async def test_missing_rights_are_told_at_start_and_the_job_is_failing(ground: G
         assert run.outcome is Outcome.OK
         await until(lambda: ground.reading("qdrantx_job_last_status", "nightly") == 0)
         await until(lambda: room.expected(CLUSTER) == {"docs", "images"})
+
+
+async def test_the_rights_at_a_server_for_proofs_are_told_at_start_too(ground: Ground) -> None:
+    """A proof that is due on Sunday shall not be the first to find out."""
+    ground.cluster.knobs.api_key, ground.cluster.knobs.read_only_key = "full", "reader"
+    ground.api_key = "full"
+    proof = job("proof", kind="verify", level=4, schedule=NEVER)
+    reader, full = (
+        VerifySettings(target=VerifyTargetSettings(url=ground.cluster.urls[0], api_key=Secret(key)))
+        for key in ("reader", "full")
+    )
+    async with ground.running(proof, verify=reader) as room:
+        await until(lambda: ground.reading("qdrantx_job_last_status", "proof") == 1)
+
+        await room.exchange(room.build(ground.settings(proof, verify=full)))
+
+        await until(lambda: ground.reading("qdrantx_job_last_status", "proof") is None)
 
 
 async def test_a_store_that_cannot_be_read_after_a_restart_makes_no_backup_missing(ground: Ground) -> None:
