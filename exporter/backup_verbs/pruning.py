@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from exporter import exit_codes
@@ -13,7 +13,7 @@ from exporter.backup_verbs.opened import Chosen, Opened, cluster_of, collections
 from exporter.backup_verbs.showing import Showing, day, size
 from exporter.clock import SystemClock
 from exporter.config.settings import Settings
-from exporter.errors import JobLocked
+from exporter.errors import JobLocked, StoreFull
 
 
 async def prune_now(
@@ -31,7 +31,8 @@ async def prune_now(
         terms = Terms(policy=settings.backup.retention, present=present, include_vanished=vanished)
         pruning = Pruning(it.shelf, name, terms, clock)
         if not dry_run:
-            await it.check()
+            with suppress(StoreFull):  # which is what it is for
+                await it.check()
         documents: list[dict[str, Any]] = []
         codes: list[int] = []
         for collection in collections or await pruning.collections():
@@ -93,7 +94,7 @@ async def _one(
         _show(plan, showing, dry_run=True)
         return plan_document(plan), exit_codes.DONE
     try:
-        async with it.locks.collection(pruning.cluster, collection):
+        async with it.locks.freeing(pruning.cluster, collection):
             pruned = await pruning.prune(collection)
     except JobLocked as error:
         showing.warn(f"{collection}: {error}")

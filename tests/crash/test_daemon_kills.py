@@ -95,7 +95,7 @@ async def test_a_daemon_killed_amid_its_jobs_is_followed_by_one_that_clears_up(
                 ground.wait(PAST_LEASE_SECONDS)
                 await let_work(ground)
 
-        outcomes = Counter(str(run.outcome) for run in history(ground))
+        outcomes = Counter(f"{run.outcome} {run.reason}".strip() for run in history(ground))
     with capsys.disabled():
         print(f"\n{ground.kills} kills of a daemon, seed {SEED}; runs: {dict(outcomes)}")
 

@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 
 from exporter.backup.storage.contract import Store
 from exporter.clock import Clock
-from exporter.errors import JobLocked, StoreError, StoreMissing
+from exporter.errors import JobLocked, StoreError, StoreFull, StoreMissing
 from exporter.logs import get_logger
 from exporter.printable import printable
 
@@ -167,7 +167,11 @@ class Lease:
         if not numbers or max(numbers) != number:
             return
         claim = replace(held.generation.claim, released=True)
-        await self._store.put(_path(held.name, number), _encoded(claim))
+        try:
+            await self._store.put(_path(held.name, number), _encoded(claim))
+        except StoreFull:  # which takes no word, and lets go of one; what is older is over
+            await self._store.delete(_path(held.name, number))
+            return
         for older in numbers:
             if older < number:
                 await self._store.delete(_path(held.name, older))

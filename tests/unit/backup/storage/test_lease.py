@@ -320,3 +320,16 @@ async def test_the_lock_works_in_a_bucket(s3: S3Server, rounds: int) -> None:
 
     assert await asyncio.gather(come_and_go("a"), come_and_go("b")) == [rounds, rounds]
     assert len([stored async for stored in store.list("locks")]) == 1
+
+
+async def test_a_lock_is_let_go_of_on_a_disk_that_became_full(store: ScriptedStore) -> None:
+    """Nothing can be written there, but the claim can be removed."""
+    async with lease(store).held(NAME):
+        pass
+    async with lease(store).held(NAME):
+        store.room_bytes = 0
+
+    assert await lease(store, "somebody else").holder(NAME) is None
+    store.room_bytes = None
+    async with lease(store, "somebody else").held(NAME):
+        assert claim_in(store, SECOND).owner == "somebody else"
