@@ -162,16 +162,11 @@ class Jobs:
         for task in self._others:
             task.cancel()
         for seconds in (GRACE_SECONDS, TIDY_SECONDS):
-            running = list(self._tasks.values())
-            if running:
-                await asyncio.wait(running, timeout=seconds)
+            left = (*self._tasks.values(), *self._others)
+            if left:
+                await asyncio.wait(left, timeout=seconds)
             for task in self._tasks.values():
                 task.cancel()
-        others = list(self._others)
-        for task in others:  # also what a run began at its end
-            task.cancel()
-        if others:
-            await asyncio.wait(others, timeout=TIDY_SECONDS)
         if self._works is not None:
             await self._works.retire()
 
@@ -367,6 +362,9 @@ class Jobs:
         return next((job for job in self._jobs() if job.name == name), None)
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        if self._stopping.is_set():
+            work.close()
+            return
         task = asyncio.create_task(work, name=name)
         self._others.add(task)
         task.add_done_callback(self._others.discard)
