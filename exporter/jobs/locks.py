@@ -79,11 +79,18 @@ class Locks:
 
     @asynccontextmanager
     async def job(self, cluster: str, job: str, *, patience_seconds: float = 0.0) -> AsyncIterator[Held]:
-        """Hold the lock of a job, so that of two daemons one does it. Raises JobLocked and StoreError."""
+        """Hold the lock of a job, so that of two daemons one does it. Raises JobLocked and StoreError.
+
+        With patience, one is waited for who died: whoever lets go of the lock meanwhile has done the job.
+        """
         # "~" begins the folder of no cluster
         name = f"~jobs/{layout.cluster_folder(cluster)}~{job}"
+        before = await self._lease.holder(name) if patience_seconds else None
         async with AsyncExitStack() as stack:
-            yield await self._entered(stack, name, self._clock.monotonic() + patience_seconds)
+            held = await self._entered(stack, name, self._clock.monotonic() + patience_seconds)
+            if before is not None and not held.taken_over:
+                raise _locked(f"job {job}", before)
+            yield held
 
     async def _names(self, folder: str) -> list[str]:
         paths = [stored.path async for stored in self._store.list(f"{layout.LOCKS}/{folder}")]

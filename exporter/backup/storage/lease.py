@@ -66,8 +66,11 @@ class Generation:
 class Held:
     """A lock that we have."""
 
-    def __init__(self, name: str, generation: Generation, *, lost_at: float) -> None:
+    def __init__(
+        self, name: str, generation: Generation, *, lost_at: float, taken_over: bool = False
+    ) -> None:
         self.name = name
+        self.taken_over = taken_over  # from one who never released it
         self.lost = asyncio.Event()
         self.generation = generation
         self.lost_at = lost_at  # monotonic seconds: unless it is renewed
@@ -141,11 +144,12 @@ class Lease:
             if is_ours:
                 await self._store.delete(_path(name, number))
             raise _locked(name, newest_now)
-        if newest is not None and not newest.claim.released:
+        taken_over = newest is not None and not newest.claim.released
+        if newest is not None and taken_over:
             log.warning(
                 "lock.taken_over", lock=name, owner=printable(newest.claim.owner), since=newest.claim.since
             )
-        return Held(name, Generation(number, claim), lost_at=lost_at)
+        return Held(name, Generation(number, claim), lost_at=lost_at, taken_over=taken_over)
 
     async def renew(self, held: Held) -> None:
         """Renew a lock, or say in `held` that it is lost. Raises StoreError where the store cannot tell."""

@@ -158,6 +158,24 @@ async def test_what_is_made_up_for_waits_until_the_lease_of_the_dead_is_over(
     assert ended.outcome is outcome
 
 
+async def test_what_another_daemon_makes_up_for_is_not_done_once_more(patient_time: None) -> None:
+    """Both were started again at once; the other was alive, and let go of the lock."""
+    clock = Passing()
+    ground = Ground(clock)
+
+    async def others() -> None:
+        async with ground.others.job("eu", "nightly"):
+            await asyncio.sleep(60.0)
+
+    other = asyncio.create_task(others())
+    await asyncio.sleep(1.0)
+
+    ended = await ground.run(ToldBody("a"), deadline_seconds=10 * LEASE_SECONDS, cause=Cause.CATCH_UP)
+
+    await other
+    assert (ended.outcome, ended.reason) == (Outcome.SKIPPED, Reason.LOCKED)
+
+
 async def test_a_collection_is_done_under_its_lock(ground: Ground) -> None:
     """Nobody restores or prunes it meanwhile, and afterwards it is free."""
     seen: list[str] = []
