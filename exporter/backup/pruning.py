@@ -27,6 +27,7 @@ from exporter.clock import Clock
 from exporter.config.backup import RetentionSettings
 from exporter.errors import JobError, JobLocked
 from exporter.logs import get_logger
+from exporter.printable import printable
 
 log = get_logger()
 
@@ -143,8 +144,8 @@ class Pruning:
                 freed_bytes += line.size_bytes
         log.info(
             "prune.finished",
-            cluster=plan.cluster,
-            collection=plan.collection,
+            qdrant_cluster=plan.cluster,
+            collection=printable(plan.collection),
             removed=len(removed),
             freed_bytes=freed_bytes,
             problems=problems,

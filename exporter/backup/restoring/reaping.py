@@ -65,7 +65,7 @@ class Reaper:
                 if await self.remove(record):
                     removed.append(record.target)
             except JobError as error:
-                log.warning("restore.not_reaped", collection=record.target, error=str(error))
+                log.warning("restore.not_reaped", collection=printable(record.target), error=str(error))
         return tuple(removed)
 
     def _is_over(self, record: RestoreRecord, seen: TargetSeen) -> bool:

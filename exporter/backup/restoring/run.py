@@ -142,7 +142,7 @@ class _Run:
             raise type(error)(f"{self._words} stopped: {error}. {self._how}") from error
         took = self._clock.monotonic() - began
         log.info(
-            "restore.finished", set_id=self.plan.manifest.id, collection=self.plan.target,
+            "restore.finished", set_id=self.plan.manifest.id, collection=printable(self.plan.target),
             points=restored.points, took_seconds=took,
         )  # fmt: skip
         return restored

@@ -131,7 +131,7 @@ class Served:
         try:
             records = await self._shelf.restores()
         except JobError as error:
-            log.warning("verify.left", collection=target, error=str(error))
+            log.warning("verify.left", collection=printable(target), error=str(error))
             return
         # newest first: an older one of the same name is of a run that was killed when its target was gone
         for record in reversed(records):
@@ -139,7 +139,7 @@ class Served:
                 try:
                     await self._remove(record)
                 except JobError as error:
-                    log.warning("verify.left", collection=target, error=str(error))
+                    log.warning("verify.left", collection=printable(target), error=str(error))
 
 
 class _Reading:
@@ -210,7 +210,9 @@ class _Reading:
         try:
             answer = await self._ask(keeping.query(self._collection, body))
         except SourceRefused as error:
-            log.warning("verify.search_refused", collection=self._collection, error=printable(str(error)))
+            log.warning(
+                "verify.search_refused", collection=printable(self._collection), error=printable(str(error))
+            )
             return []
         return [(str(point["id"]), point["score"]) for point in keeping.read_query(answer)]
 
