@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
@@ -54,9 +54,16 @@ class Daemon:
     """`run`: one process that watches the configured clusters until it is told to stop."""
 
     def __init__(
-        self, *, settings: Settings, read_settings: Callable[[], Settings], redactor: Redactor
+        self,
+        *,
+        settings: Settings,
+        read_settings: Callable[[], Settings],
+        redactor: Redactor,
+        flags: Sequence[str] = (),
     ) -> None:
+        """`flags`: by which a verb is configured as we are, for commands that are told to people."""
         self.settings = settings
+        self._flags = flags
         self._read_settings = read_settings
         self._redactor = redactor
         self._clock = SystemClock()
@@ -91,6 +98,7 @@ class Daemon:
                 board=self._board,
                 clock=self._clock,
                 store=JobStore(state) if state is not None else None,
+                flags=self._flags,
             )
             self.fleet = Fleet(
                 board=self._board,

@@ -65,9 +65,15 @@ def _root(
 def run(*, flags: dict[str, Any]) -> None:
     """Watch until stopped, and serve /metrics."""
     from exporter.app import Daemon
+    from exporter.config.overlay import as_flags
 
     settings, redactor = start(flags)
-    daemon = Daemon(settings=settings, read_settings=lambda: read_settings(flags), redactor=redactor)
+    daemon = Daemon(
+        settings=settings,
+        read_settings=lambda: read_settings(flags),
+        redactor=redactor,
+        flags=as_flags(flags, os.environ),
+    )
     run_to_end(daemon.run())
 
 

@@ -56,6 +56,27 @@ def given(flag: Flag, flags: Mapping[str, Any], environment: Mapping[str, str]) 
     return Given(_typed(flag, text), flag.variable) if text else None
 
 
+def as_flags(flags: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the flags by which a person's verb finds the same clusters and the same store as we did.
+
+    For commands that are told to people, wherever these are typed: paths are whole, and a key is not among
+    them but as a file.
+    """
+    found: list[str] = []
+    for flag in (CONFIG_FILE, QDRANT_URL, API_KEY_FILE, STORE):
+        value = given(flag, flags, environment)
+        if value is not None:
+            values = value.value if flag.repeatable else [value.value]
+            for one in values:
+                found += [flag.option, _whole_store(one) if flag is STORE else one]
+    return tuple(found)
+
+
+def _whole_store(text: str) -> str:
+    """Return a directory as meant from where the command runs, and a URL as it is."""
+    return text if "://" in text else str(Path(text).absolute())
+
+
 def _typed(flag: Flag, value: Any) -> Any:
     if flag.repeatable:
         parts = value.split(",") if isinstance(value, str) else value
@@ -163,8 +184,7 @@ class Overlay:
         value = self._given[STORE.name]
         if value is None:
             return
-        # a directory is meant from where the command runs, whatever file is read beside it
-        url = value.value if "://" in value.value else str(Path(value.value).absolute())
+        url = _whole_store(value.value)
         if tree.get("backup") is None:
             tree["backup"] = {}
         backup = tree["backup"]

@@ -43,7 +43,9 @@ class _Read(NamedTuple):
 class Published:
     """What is told of each cluster's sets, as last read. Belongs to the event loop."""
 
-    def __init__(self, *, board: Board, clock: Clock) -> None:
+    def __init__(self, *, board: Board, clock: Clock, flags: Sequence[str] = ()) -> None:
+        """`flags` complete a command that people type: by them it finds cluster and store."""
+        self._flags = tuple(flags)
         self._board = board
         self._clock = clock
         self._read: dict[str, _Read] = {}
@@ -85,7 +87,7 @@ class Published:
             if store == self._stores:
                 self._failed(str(error))
             return
-        found = {name: await asyncio.to_thread(_told_of, name, of_it, now) for name, of_it in sets.items()}
+        found = {name: await asyncio.to_thread(self._told_of, name, one, now) for name, one in sets.items()}
         if store == self._stores:  # else it is of a store that is none of ours any more
             self._failure = ""
             self._read |= found
@@ -117,14 +119,13 @@ class Published:
             kept.pop(cluster, None)
         self._board.withdraw(backup_producer(cluster))
 
+    def _told_of(self, cluster: str, sets: Sequence[StoredSet], now: float) -> _Read:
+        return _Read(now, stocks(cluster, sets, now), backup_notes(cluster, sets, self._flags))
+
     def _failed(self, error: str) -> None:
         if error != self._failure:
             log.error("store.failed", error=error)
         self._failure = error
-
-
-def _told_of(cluster: str, sets: Sequence[StoredSet], now: float) -> _Read:
-    return _Read(now, stocks(cluster, sets, now), backup_notes(cluster, sets))
 
 
 def _is_good(stock: Stock | None) -> bool:

@@ -77,10 +77,14 @@ class Jobs:
         board: Board,
         clock: Clock,
         store: JobStore | None,
+        flags: Sequence[str] = (),
         open_store: Callable[[StoreSettings, Clock], Store] = open_store,
         catch_up_delay_seconds: Callable[[], float] = _catch_up_delay_seconds,
     ) -> None:
-        """`peers_of` makes ways to all peers of a cluster, with the jobs' key; we close them."""
+        """`peers_of` makes ways to all peers of a cluster, with the jobs' key; we close them.
+
+        `flags` complete a command that is told to people: by them it finds cluster and store.
+        """
         self._peers_of = peers_of
         self._board = board
         self._clock = clock
@@ -88,7 +92,7 @@ class Jobs:
         self._catch_up_delay_seconds = catch_up_delay_seconds
         self._ledger = Ledger(store=store, clock=clock)
         self._requests = Requests(store=store, clock=clock)
-        self._published = Published(board=board, clock=clock)
+        self._published = Published(board=board, clock=clock, flags=flags)
         self._turns: dict[str, asyncio.Lock] = {}
         self._rights = RightsWatch(peers_of=peers_of, clock=clock)
         self._scheduler = Scheduler(due=self._due)

@@ -12,6 +12,7 @@ import pytest
 
 from exporter.config.flags import FLAGS, SECRET_VARIABLES
 from exporter.config.loader import load
+from exporter.config.overlay import as_flags
 from exporter.config.secret import Secret
 from exporter.errors import ConfigError
 from tests.unit.config.writing import NOTHING, problems_of, settings_of
@@ -264,6 +265,21 @@ def test_a_store_can_be_given_without_a_file(written: str, url: str) -> None:
     assert by_flag.backup.store is not None
     assert by_flag.backup.store.url == url
     assert by_variable == by_flag
+
+
+def test_the_same_configuration_can_be_told_as_flags_to_a_person_elsewhere() -> None:
+    """For the command of a page: whole paths, whatever they came from, and no key."""
+    secret = {"QDRANT_EXPORTER_QDRANT_API_KEY": "k"}
+
+    by_file = as_flags({}, {"QDRANT_EXPORTER_CONFIG_FILE": "exporter.yaml"} | secret)
+    without = as_flags({"qdrant.url": ["http://a", "http://b"], "store": "backups"}, secret)
+
+    assert by_file == ("--config.file", str(Path.cwd() / "exporter.yaml"))
+    assert without == (
+        *("--qdrant.url", "http://a", "--qdrant.url", "http://b"),
+        *("--store", str(Path.cwd() / "backups")),
+    )
+    assert as_flags({"store": "s3://bucket/prefix"}, {}) == ("--store", "s3://bucket/prefix")
 
 
 def test_the_store_of_the_flag_takes_the_place_of_the_file_s_and_leaves_the_rest(tmp_path: Path) -> None:

@@ -77,6 +77,7 @@ class Ground:
             board=self.board,
             clock=self.clock,
             store=self.job_store,
+            flags=("--config.file", "/etc/exporter.yaml"),
             open_store=self.opened,
             catch_up_delay_seconds=lambda: 0.0,
         )

@@ -323,6 +323,7 @@ async def test_the_newest_good_backup_is_known_in_words(ground: Ground) -> None:
         assert note is not None
         assert "with 300 points" in note.words
         assert note.restore.startswith("qdrant-exporter backup restore ")
+        assert note.restore.endswith("--into docs --cluster prod --config.file /etc/exporter.yaml")
 
 
 async def test_a_store_whose_library_is_not_installed_is_a_problem_of_the_configuration(
