@@ -187,7 +187,7 @@ class Verifier:
 
     async def _looked_into(self, stored: StoredSet, level: Level, read: _Read) -> Findings:
         """Open the archives, by the engine where it can, else by a server. Raises EngineCannot."""
-        cannot = EngineCannot("no engine is given")
+        cannot = EngineCannot("no engine is here; pip install 'qdrant-exporter[edge]' brings one")
         if self._engine is not None:
             try:
                 return await self._by_engine(self._engine, stored.manifest, level, read)
