@@ -17,13 +17,17 @@ from exporter.backup.calling import Limits, patiently
 from exporter.backup.shelf import Shelf
 from exporter.backup.survey import PeerAt
 from exporter.backup.words import BackupIntent, PeerIntent
-from exporter.errors import SourceError
+from exporter.errors import JobError, SourceError
 from exporter.logs import get_logger
 from exporter.printable import printable
 from exporter.qdrant import keeping
 from exporter.qdrant.kept import SnapshotDescription
 
 log = get_logger()
+
+
+class PeerGone(JobError):
+    """Its cluster does not know the peer any more: what lay on it is out of reach for good."""
 
 
 def owner() -> str:
@@ -81,7 +85,8 @@ async def reconcile(
     """Clear up what earlier runs left of a collection's snapshots on the servers.
 
     The caller holds the collection's lock, so that no run of its intents is alive. A peer that does not
-    answer, or still takes a snapshot, keeps its intent open for the next time. Raises StoreError.
+    answer, or still takes a snapshot, keeps its intent open for the next time; one that left the cluster
+    does not. Raises StoreError.
     """
     limits = limits or Limits()
     result = Reconciled()
@@ -95,6 +100,7 @@ async def _cleared(
     shelf: Shelf, intent: BackupIntent, peers: Sequence[PeerAt], limits: Limits, result: Reconciled
 ) -> Reconciled:
     left: list[PeerIntent] = []
+    reasons: list[str] = []
     for part in intent.peers:
         try:
             done = await _cleared_on_peer(intent, part, peers, limits)
@@ -102,10 +108,12 @@ async def _cleared(
             done = Reconciled(open=(f"{printable(part.peer)}: {error}",))
         if done.open:
             left.append(part)
+            reasons += done.open
         result = Reconciled(
             result.deleted + done.deleted, result.unclaimed + done.unclaimed, result.open + done.open
         )
     if left:
+        log.warning("intent.kept", set_id=intent.id, collection=printable(intent.collection), reasons=reasons)
         await shelf.save_intent(replace(intent, peers=tuple(left)))
     else:
         await shelf.close_intent(intent.id)
@@ -115,7 +123,12 @@ async def _cleared(
 async def _cleared_on_peer(
     intent: BackupIntent, part: PeerIntent, peers: Sequence[PeerAt], limits: Limits
 ) -> Reconciled:
-    peer = await _the_peer(part, peers, limits)
+    try:
+        peer = await _the_peer(part, peers, limits)
+    except PeerGone:
+        name = printable(part.name or "")
+        log.warning("snapshot.unclaimed", peer=printable(part.peer), snapshot=name, reason="left the cluster")
+        return Reconciled()
     if peer is None:
         return Reconciled(open=(f"{printable(part.peer)} is not among the peers that answer",))
     if part.name is None and await snapshotting.running(peer, intent.collection, limits):
@@ -144,18 +157,24 @@ def claimed(
 async def _the_peer(part: PeerIntent, peers: Sequence[PeerAt], limits: Limits) -> PeerAt | None:
     """Find a peer again: by its id, as its label may be another one here; by its label without a cluster.
 
-    Raises SourceError where one that may be it does not answer.
+    Raises SourceError where one that may be it does not answer, PeerGone where its cluster has it no more.
     """
     failure: SourceError | None = None
+    members: set[int] = set()
     for peer in sorted(peers, key=lambda peer: peer.label != part.peer):
         try:
-            answer = await patiently(peer.courier, keeping.cluster_status(), limits)
+            answer = await patiently(
+                peer.courier, keeping.cluster_status(), limits, deadline_seconds=limits.hello_seconds
+            )
         except SourceError as error:
             failure = failure or error
             continue
-        peer_id = keeping.read_cluster_status(answer).peer_id
-        if peer_id == part.peer_id and (peer_id is not None or peer.label == part.peer):
+        status = keeping.read_cluster_status(answer)
+        if status.peer_id == part.peer_id and (status.peer_id is not None or peer.label == part.peer):
             return peer
+        members |= set(status.peers)
+    if members and part.peer_id is not None and part.peer_id not in members:
+        raise PeerGone(f"{printable(part.peer)} left the cluster")
     if failure is not None:
         raise failure
     return None

@@ -157,15 +157,27 @@ async def test_a_peer_is_known_by_its_id_under_another_label(ground: Ground) -> 
 
 
 async def test_a_label_that_is_another_peer_s_now_is_not_believed(ground: Ground) -> None:
-    """It was replaced: what is on the new one is not ours."""
+    """It was replaced: what is on the new one is not ours, and the old one left the cluster."""
     theirs = snapshot_name(ground, 0, after_seconds=1)
     ground.cluster.lay_snapshot(0, "docs", theirs)
     await left(ground, PeerIntent("a", 12_345, (), ASKED_AT, theirs))
 
+    assert await cleared(ground) == Reconciled()
+    assert ground.cluster.snapshots("docs")[0] == [theirs]
+    assert await ground.shelf.intents() == []
+
+
+async def test_a_peer_of_the_cluster_whose_url_is_not_given_keeps_its_part_open(ground: Ground) -> None:
+    """It may be there, and nobody asked it."""
+    ours = snapshot_name(ground, 2, after_seconds=1)
+    ground.cluster.lay_snapshot(2, "docs", ours)
+    await left(ground, part(ground, 2, name=ours))
+    ground.peers = ground.peers[:2]
+
     result = await cleared(ground)
 
-    assert result.open == ("a is not among the peers that answer",)
-    assert ground.cluster.snapshots("docs")[0] == [theirs]
+    assert result.open == ("c is not among the peers that answer",)
+    assert len(await ground.shelf.intents()) == 1
 
 
 async def test_a_collection_that_is_gone_leaves_nothing_to_do(ground: Ground) -> None:
