@@ -128,7 +128,7 @@ class JobStore:
             )
 
     def write(self, batch: JobBatch) -> None:
-        """Store all of it or nothing; runs that are too old or too many go."""
+        """Store all of it or nothing; runs that are too old or too many go, and successes too old."""
         with self._state.transaction() as connection:
             connection.executemany(
                 f"INSERT OR REPLACE INTO job_runs ({_COLUMNS})"  # noqa: S608 - the names above
@@ -148,7 +148,7 @@ class JobStore:
                 [(one.job, one.schedule, one.since) for one in batch.known],
             )
             if any(run.ended_at is not None for run in batch.runs):
-                _drop_old_runs(connection, batch.now)
+                _drop_what_is_old(connection, batch.now)
 
     def history(self, *, limit: int, job: str | None = None) -> tuple[StoredRun, ...]:
         """Return the newest runs, of one job or of all, newest first. For verbs."""
@@ -222,7 +222,9 @@ def _row(run: StoredRun) -> Sequence[object]:
     )
 
 
-def _drop_old_runs(connection: sqlite3.Connection, now: float) -> None:
+def _drop_what_is_old(connection: sqlite3.Connection, now: float) -> None:
+    # of collections that are long gone: where they have new names each day there is no end of them
+    connection.execute("DELETE FROM job_successes WHERE at < ?", (now - RUNS_SECONDS,))
     # The newest of each job and outcome stays: it is what the job's readings are made of.
     connection.execute(
         "DELETE FROM job_runs WHERE ended_at IS NOT NULL"

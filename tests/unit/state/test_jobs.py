@@ -101,6 +101,14 @@ def test_old_runs_go_and_the_newest_of_an_outcome_stays(store: JobStore) -> None
     assert [one.id for one in store.history(limit=9)] == [3, 2]
 
 
+def test_successes_of_collections_that_are_long_gone_go(store: JobStore) -> None:
+    """Where collections have new names each day there is no end of them."""
+    old = {("nightly", "docs_2025_01_01", ""): NOW - RUNS_SECONDS - 1}
+    store.write(JobBatch(now=NOW, runs=(run(1),), successes=old | {("nightly", "docs", ""): NOW}))
+
+    assert store.load().successes == {("nightly", "docs", ""): NOW}
+
+
 def test_runs_beyond_the_number_kept_go(store: JobStore) -> None:
     """A job that runs each minute does not fill the disk."""
     store.write(JobBatch(now=NOW, runs=tuple(run(id) for id in (1, 2, RUNS_KEPT + 1))))
