@@ -43,6 +43,7 @@ from exporter.errors import (
     SourceAuth,
     SourceError,
     StoreError,
+    StoreMissing,
 )
 from exporter.logs import get_logger
 from exporter.printable import printable
@@ -264,6 +265,7 @@ class _Run:
     async def _publish(self, manifest: Manifest) -> None:
         """Make it a set. Its hashes are proven already, for they were compared while it came."""
         shelf, ended_at = self._ground.shelf, manifest.ended_at
+        await self._check_files(manifest)
         proof = Proof(
             level=Level.HASHED,
             at=ended_at,
@@ -286,6 +288,19 @@ class _Run:
             took_seconds=round(ended_at - manifest.started_at, 3),
             problems=list(manifest.problems),
         )
+
+    async def _check_files(self, manifest: Manifest) -> None:
+        """See that the archives lie beside it: what they lie on may have been taken away meanwhile."""
+        for archive in manifest.archives:
+            try:
+                size = await self._ground.shelf.store.size(self._place.file(archive.file))
+            except StoreMissing:
+                size = None
+            if size != archive.size_bytes:
+                raise StoreError(
+                    f"{self._ground.shelf.store.name} lost the archive of {printable(archive.peer)} while"
+                    f" {printable(self._collection)} was backed up: was it emptied, or taken away?"
+                )
 
     async def _give_up(self) -> None:
         """Leave as little as can be: nothing in the store, and on the servers what the intent says.

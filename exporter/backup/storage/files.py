@@ -57,13 +57,15 @@ def said(error: OSError, root: Path, path: str = "") -> StoreError:
 
 
 @contextmanager
-def folder_of(root: Path, parts: Sequence[str], *, make: bool = False) -> Iterator[int]:
+def folder_of(
+    root: Path, parts: Sequence[str], *, make: bool = False, make_root: bool = True
+) -> Iterator[int]:
     """Open a directory below `root`; with `make`, make what is missing of it, durably.
 
     The root's own parent is never made: on a mount that is away, backups would fill the disk below it.
     Raises StoreMissing where the root is not there.
     """
-    if make:
+    if make and make_root:
         with suppress(FileExistsError, FileNotFoundError):
             root.mkdir(DIRECTORY_MODE)
     try:

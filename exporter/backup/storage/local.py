@@ -60,6 +60,7 @@ class LocalStore:
         self._exclusive = exclusive
         self._threads = DiskThread(WORKERS)
         self._swept_at: float | None = None  # monotonic seconds
+        self._was_there = False  # a directory that vanishes while it is used is not made anew
 
     async def get(self, path: str) -> bytes:
         """Return a small object whole."""
@@ -203,7 +204,8 @@ class LocalStore:
         """Open a directory, and a new file in it under a name of its own."""
         for attempt in range(1, TRIES + 1):
             try:
-                with folder_of(self._root, parts[:-1], make=True) as folder:
+                with folder_of(self._root, parts[:-1], make=True, make_root=not self._was_there) as folder:
+                    self._was_there = True
                     unfinished = unfinished_name()
                     file = new_file(folder, unfinished)
                     return os.dup(folder), unfinished, file

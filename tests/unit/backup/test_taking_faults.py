@@ -678,6 +678,31 @@ async def test_a_manifest_that_arrives_behind_its_cancellation_keeps_its_archive
     assert ground.points(found.manifest) == ground.cluster.points("docs")
 
 
+@pytest.mark.parametrize("returns", [False, True])
+async def test_a_store_that_is_taken_away_midway_holds_no_set_without_its_archives(
+    ground: Ground, tmp_path: Path, returns: bool
+) -> None:
+    """As when a disk is unmounted: what came later would lie elsewhere. `returns`: in an empty directory."""
+    (tmp_path / "store").mkdir()
+    store = LocalStore(tmp_path / "store", bandwidth=Bandwidth(None, clock=ground.clock), clock=ground.clock)
+    ground.store, ground.shelf = store, Shelf(store, ground.clock)  # type: ignore[assignment]
+
+    def take_away(peer: int, method: str, path: str) -> None:
+        if peer == 2 and method == "POST" and path.endswith("/snapshots?wait=true"):
+            (tmp_path / "store").rename(tmp_path / "elsewhere")
+            if returns:
+                (tmp_path / "store").mkdir()
+
+    ground.cluster.knobs.on_request = take_away
+
+    with pytest.raises(StoreError, match="emptied, or taken away" if returns else "mount what it is on"):
+        await ground.take()
+    (tmp_path / "store").mkdir(exist_ok=True)
+    assert await ground.shelf.sets() == []
+    assert [name for names in ground.cluster.snapshots("docs") for name in names] == []
+    await store.close()
+
+
 async def test_an_intent_that_cannot_be_closed_does_no_harm_to_the_set(ground: Ground) -> None:
     """The set is there; the next run finds nothing on the servers and closes it."""
     ground.store.fail("delete", "intents/", lambda: StoreError("memory: 500"))
