@@ -126,7 +126,7 @@ class Archiver:
             asked_at = self._clock.now()
             await self._book.asks(PeerIntent(peer.label, view.peer_id, tuple(there), asked_at))
             try:
-                snapshot = await self._made(peer, there)
+                snapshot = await self._made(peer, there, blind=begun is None)
                 await snapshotting.check_name(
                     peer, collection, snapshot.name, before=there, begun_before=begun, limits=limits
                 )
@@ -140,11 +140,11 @@ class Archiver:
                 return asked_at, snapshot
         raise AssertionError
 
-    async def _made(self, peer: PeerAt, there: list[str]) -> SnapshotDescription:
+    async def _made(self, peer: PeerAt, there: list[str], *, blind: bool) -> SnapshotDescription:
         with step(self._progress, f"snapshot on {peer.label}"):
             try:
                 return await snapshotting.make(
-                    peer, self._collection, there, limits=self._limits, clock=self._clock
+                    peer, self._collection, there, limits=self._limits, clock=self._clock, blind=blind
                 )
             except SourceError as error:
                 if not may_have_been_done(error):  # else the next run looks whether it came after all

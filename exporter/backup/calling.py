@@ -26,6 +26,9 @@ class Limits:
     told_to_wait_seconds: float = 60.0  # the longest Retry-After honoured: rate limits are by the minute
     busy_seconds: float = 3_600.0  # for an optimizer, or for a snapshot that somebody else takes
     create_seconds: float = 4 * 3_600.0  # a snapshot of a TiB at 100 MB/s takes three hours
+    # For the answer to a request for one, where the server tells what runs: then it is looked for instead, so
+    # that a peer which froze meanwhile costs minutes.
+    answer_seconds: float = 600.0
     busy_look_seconds: float = 10.0  # between two looks at one that is busy
     look_seconds: float = 2.0  # between two looks for a snapshot
     quiet_looks: int = 3  # that nothing runs and nothing new lies there, before that is believed

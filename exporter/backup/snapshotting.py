@@ -97,9 +97,15 @@ async def check_name(
 
 
 async def make(
-    peer: PeerAt, collection: str, before: Collection[str], *, limits: Limits, clock: Clock
+    peer: PeerAt,
+    collection: str,
+    before: Collection[str],
+    *,
+    limits: Limits,
+    clock: Clock,
+    blind: bool = False,
 ) -> SnapshotDescription:
-    """Take a snapshot on a peer. `before`: the names that lay there.
+    """Take a snapshot on a peer. `before`: the names that lay there; `blind`: it does not tell what runs.
 
     It is asked for once: where no answer came, or one that says nothing, the server may still be at it,
     so we look until it is there or nothing runs any more. Only after a 429 is it asked for again.
@@ -107,9 +113,10 @@ async def make(
     """
     asked_at = clock.now()
     asked = keeping.create_snapshot(collection)
+    deadline_seconds = limits.create_seconds if blind else min(limits.answer_seconds, limits.create_seconds)
     for number in range(1, limits.tries + 1):
         try:
-            body = await peer.courier.call(asked, deadline_seconds=limits.create_seconds)
+            body = await peer.courier.call(asked, deadline_seconds=deadline_seconds)
             snapshot = keeping.read_snapshot(body)
         except SourceError as error:
             wait_seconds = told_to_wait(error, limits)

@@ -31,6 +31,7 @@ FAST = Limits(
     told_to_wait_seconds=0.2,
     busy_seconds=0.3,
     create_seconds=2.0,
+    answer_seconds=1.0,
     busy_look_seconds=0.02,
     look_seconds=0.02,
     quiet_looks=3,

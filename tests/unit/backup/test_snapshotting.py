@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from exporter.backup.snapshotting import SnapshotLost, began_at, delete, listed, make
@@ -68,6 +70,19 @@ async def test_a_server_that_restarts_meanwhile_is_waited_for() -> None:
         name = await made(ground)
 
         assert ground.cluster.snapshots("docs") == [[name]]
+
+
+async def test_a_server_that_freezes_meanwhile_is_not_waited_for_all_night() -> None:
+    """The connection stays open, and no answer ever comes."""
+    limits = replace(FAST, create_seconds=3_600.0, answer_seconds=0.2, call_seconds=0.1)
+    async with ground_of(SnapshotCluster(peers=1)) as ground:
+        ground.cluster.create("docs", points(10))
+        ground.cluster.knobs.on_request = lambda peer, method, path: (
+            ground.cluster.freeze(0) if method == "POST" else None
+        )
+
+        with pytest.raises(SourceTimeout):
+            await make(ground.peers[0], "docs", [], limits=limits, clock=ground.clock)
 
 
 async def test_a_server_that_stays_away_is_an_error() -> None:
