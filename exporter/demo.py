@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from typing import Any, Literal
 
 from rich.console import Console
 
+from exporter.alerting.spoken import quantity
 from exporter.app import Daemon
+from exporter.backup.shelf import Shelf
+from exporter.backup.storage.opening import open_store
+from exporter.backup.words import Level, StoredSet
+from exporter.clock import SystemClock
 from exporter.config.addresses import split_listen_address
 from exporter.config.alerting import (
     AlertingSettings,
@@ -20,12 +27,14 @@ from exporter.config.alerting import (
     SlackSettings,
 )
 from exporter.config.alerting_fields import Severity
+from exporter.config.backup import BackupSettings, RetentionSettings, StoreSettings
 from exporter.config.clusters import ClusterSettings, PeerSettings, PollSettings
+from exporter.config.jobs import JobSettings, ScheduleSettings
 from exporter.config.probes import CanarySettings, ProbeSettings, ProbesSettings, RecallSettings
 from exporter.config.secret import Secret
 from exporter.config.settings import LogSettings, Settings, WebSettings
 from exporter.embedded.chat import Chat
-from exporter.embedded.demo_load import demo_servers, play
+from exporter.embedded.demo_load import PAPERS, demo_servers, play
 from exporter.embedded.server import EmbeddedServer
 from exporter.logs import Redactor, configure
 from exporter.observe.derived.collections import DELETED, LAG, POINTS
@@ -64,12 +73,26 @@ RULES = {
 ROUTE = RouteSettings(group_wait_seconds=2.0, group_interval_seconds=5.0)
 
 
+def _job(kind: Literal["backup", "verify", "prune"], every_seconds: float, **more: Any) -> JobSettings:
+    schedule = ScheduleSettings(every_seconds=every_seconds)
+    return JobSettings(name=kind, kind=kind, cluster=PAPERS.server, schedule=schedule, **more)
+
+
+# Of the server that nobody writes to: its backups show nothing but themselves, and one that falls due while
+# the server is gone fails, as it must.
+JOBS = (_job("backup", 60.0), _job("verify", 90.0, level=4), _job("prune", 300.0))
+# So that the store does not grow with the rounds.
+KEPT = RetentionSettings(last=3, daily=0, weekly=0, monthly=0)
+
+
 async def demo(listen_address: str) -> None:
     """Run the demo until Ctrl-C. Raises OSError where the address is taken."""
     console = Console(highlight=False)
     redactor = Redactor()
     configure(level="error", format="auto", redactor=redactor)
     async with AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="qdrantx-demo-backups-"))
+        store = StoreSettings(url=folder)
         servers = demo_servers()
         for server in servers.values():
             await server.start()
@@ -78,12 +101,14 @@ async def demo(listen_address: str) -> None:
         chat = Chat(on_message=narrator.hear)
         await chat.start()
         stack.push_async_callback(chat.stop)
-        settings = _settings(servers, listen_address, chat)
+        settings = _settings(servers, listen_address, chat, store)
         daemon = Daemon(settings=settings, read_settings=lambda: settings, redactor=redactor)
 
         async def started(daemon: Daemon) -> None:
-            _say_where_to_look(console, servers, daemon)
-            for work in (play(servers, narrator.say), narrator.follow(daemon)):
+            _say_where_to_look(console, servers, daemon, folder)
+            shelf = Shelf(open_store(store, SystemClock()), SystemClock())
+            told = narrator.follow(daemon), narrator.follow_backups(shelf)
+            for work in (play(servers, narrator.say), *told):
                 task = asyncio.create_task(work)
                 task.add_done_callback(lambda done: _stop_on_failure(done, daemon))
                 stack.push_async_callback(_cancelled, task)
@@ -92,7 +117,9 @@ async def demo(listen_address: str) -> None:
         console.print("Stopped.")
 
 
-def _settings(servers: Mapping[str, EmbeddedServer], listen_address: str, chat: Chat) -> Settings:
+def _settings(
+    servers: Mapping[str, EmbeddedServer], listen_address: str, chat: Chat, store: StoreSettings
+) -> Settings:
     slack = ReceiverSettings(name="slack", slack=SlackSettings(url=Secret(chat.url)))
     return Settings.model_construct(
         clusters=tuple(
@@ -108,6 +135,8 @@ def _settings(servers: Mapping[str, EmbeddedServer], listen_address: str, chat: 
             listen_addresses=(listen_address,), external_url=_external_url(listen_address)
         ),
         alerting=AlertingSettings(receivers=(slack,), route=ROUTE, rules=RULES),
+        backup=BackupSettings(store=store, retention=KEPT),
+        jobs=JOBS,
         log=LogSettings(level="error"),
     )
 
@@ -132,7 +161,9 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
         return
 
 
-def _say_where_to_look(console: Console, servers: Mapping[str, EmbeddedServer], daemon: Daemon) -> None:
+def _say_where_to_look(
+    console: Console, servers: Mapping[str, EmbeddedServer], daemon: Daemon, folder: str
+) -> None:
     host, port = daemon.addresses[0]
     page = f"http://{host}:{port}/"
     lines = ["Two embedded Qdrant servers, each a cluster of one peer:"]
@@ -142,7 +173,10 @@ def _say_where_to_look(console: Console, servers: Mapping[str, EmbeddedServer], 
         "Its alerts go to a receiver as Slack would be one; what arrives there is shown below.",
         f"  curl -s {page}metrics | grep indexing_lag_points",
         f"  curl -s {page}metrics | grep -E 'latency_p95|recall_ratio|canary_visible'",
-        "Ctrl-C stops everything.",
+        f"It backs {PAPERS.name} up every minute, and restores the newest backup in a test:",
+        f"  qdrant-exporter backup list --store {folder}",
+        f"  curl -s {page}metrics | grep -E 'qdrantx_(backup|job)'",
+        "Ctrl-C stops everything, and deletes the backups.",
         "",
     ]
     for line in lines:
@@ -174,6 +208,30 @@ class Narrator:
                     self._seen[name] = text
                     self.say(f"          the daemon sees {name}: {text}")
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def follow_backups(self, shelf: Shelf) -> None:
+        """Say of each backup when it is whole, and when it is proven, until cancelled."""
+        while True:
+            for stored in reversed(await shelf.sets()):
+                for name, text in _ends(stored):
+                    if name not in self._seen:
+                        self._seen[name] = text
+                        self.say(f"          {text}")
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+def _ends(stored: StoredSet) -> Iterator[tuple[str, str]]:
+    """What jobs brought to an end with a backup, by a name that no other end has."""
+    manifest = stored.manifest
+    what = f"backup {manifest.id} of {manifest.collection}"
+    points = "" if manifest.points is None else f", {manifest.points:,} points"
+    size = quantity(manifest.size_bytes, "bytes")
+    yield what, f"{what} is {manifest.state.value}{points}, {size}"
+    for proof in stored.proofs:
+        if proof.level is Level.RESTORED:
+            held = f"{sum(proof.points.values()):,} points, in {proof.took_seconds:.1f} s"
+            good = f"is proven up to level {proof.level.value}: restored in a test, {held}"
+            yield f"{what}, proof", f"{what} {good}" if proof.good else f"{what} is BAD: {proof.problems[0]}"
 
 
 def _sights(daemon: Daemon) -> Iterator[tuple[str, str]]:
