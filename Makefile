@@ -41,7 +41,7 @@ format: $(READY) ## Format the code and sort its imports
 	.venv/bin/ruff check --fix exporter tests
 	.venv/bin/ruff format exporter tests
 
-crash: $(READY) ## Kill the alerting 300 times while alerts come and go, and print what was told; minutes
+crash: $(READY) ## Kill alerting and backups hundreds of times, and print what was seen; minutes
 	@CRASH_KILLS=$${CRASH_KILLS:-300} .venv/bin/python -m pytest tests/crash $(ARGS)
 
 bench: $(READY) ## Measure what the README claims; takes some minutes

@@ -17,7 +17,7 @@ import pytest
 from exporter import exit_codes
 from tests.crash.ground import COLLECTION, DAY_SECONDS, PAST_LEASE_SECONDS, Ended, Ground, Kill, ground_in
 
-KILLS = int(os.environ.get("CRASH_KILLS", "14"))
+KILLS = int(os.environ.get("CRASH_KILLS", "8"))
 SEED = int(os.environ.get("CRASH_SEED", "7"))
 KEPT = 2  # sets, by the configuration
 SETS_TO_PRUNE = 2

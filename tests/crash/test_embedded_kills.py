@@ -20,7 +20,7 @@ from exporter.backup.words import SetState
 from exporter.embedded.server import EmbeddedServer
 from tests.crash.ground import COLLECTION, PAST_LEASE_SECONDS, Kill, Scene, forking
 
-KILLS = max(2, int(os.environ.get("CRASH_KILLS", "14")) // 8)
+KILLS = max(1, int(os.environ.get("CRASH_KILLS", "8")) // 8)
 SEED = int(os.environ.get("CRASH_SEED", "7"))
 POINTS = 300
 SPEED = 5.0  # the server shares a core with us and does real work
