@@ -124,6 +124,7 @@ class Covered:
     collection: str
     max_age_seconds: float  # the strictest of the jobs
     due: bool  # a run came to it, or to nothing at all: there should be a backup
+    is_named: bool = False  # a job names it in full: it is not one of many that come and go
     # When a job last backed it up. From the ledger: it stands in where the store was never read.
     done_at: float | None = None
     # Levels up to which verify jobs prove it, and those of them at which a run came to it: there should be
@@ -147,6 +148,7 @@ class Stock:
     is_backed_up: bool  # there is a complete set, not known to be bad
     is_good: bool  # there is one that may be relied on
     proven_at: Mapping[Level, float]  # by the highest level that was proven
+    aliases: frozenset[str] = frozenset()  # that stood for it when the newest good one was taken
 
 
 def stocks(cluster: str, sets: Iterable[StoredSet], now: float) -> Mapping[str, Stock]:
@@ -217,12 +219,14 @@ def _stock(labels: tuple[str, str], sets: Sequence[StoredSet], now: float) -> St
         for proof in one.proofs:
             if proof.good:
                 newest[proof.level] = max(proof.at, newest.get(proof.level, proof.at))
+    good = max((one for one in past if one.counts), key=lambda one: one.manifest.ended_at, default=None)
     counts = [Reading(SETS, (*labels, state.value), float(states[state])) for state in SetState]
     return Stock(
         readings=(*counts, *_of_sets(labels, past)),
         is_backed_up=newest_complete(past) is not None,
         is_good=any(one.counts for one in sets),
         proven_at=newest,
+        aliases=frozenset() if good is None else frozenset(good.manifest.aliases),
     )
 
 

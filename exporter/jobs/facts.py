@@ -88,6 +88,7 @@ def covered(jobs: Iterable[JobSettings], records: Mapping[str, Record]) -> Itera
             collection=name,
             max_age_seconds=min(max_age_seconds(job) for job in covering),
             due=any(job.name in was_due for job in covering),
+            is_named=any(name in named(job) for job in covering),
             done_at=max(filter(None, (_done_at(records[job.name], name) for job in covering)), default=None),
             levels_asked=_levels(proving),
             levels_due=_levels(job for job in proving if job.name in was_due),

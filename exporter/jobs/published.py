@@ -8,7 +8,7 @@ ever read, the ledger of runs stands in.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -49,7 +49,7 @@ class Published:
         self._board = board
         self._clock = clock
         self._read: dict[str, _Read] = {}
-        self._expected: dict[str, frozenset[str]] = {}
+        self._expected: dict[str, Mapping[str, frozenset[str]]] = {}
         self._orphans: dict[str, Mapping[str, int]] = {}
         self._stores = 0  # that were forgotten
         self._failure = ""
@@ -64,9 +64,13 @@ class Published:
         read = self._read.get(cluster)
         return None if read is None else read.notes.get(collection)
 
-    def expected(self, cluster: str) -> frozenset[str]:
-        """Return the collections that have a good set and that a job still covers. From any thread."""
-        return self._expected.get(cluster, frozenset())
+    def expected(self, cluster: str) -> Mapping[str, frozenset[str]]:
+        """Return the collections that have a good set and that a job still covers. From any thread.
+
+        With the aliases that stood for each then; of one that a job names in full none, for it is meant
+        whatever stands for it now.
+        """
+        return self._expected.get(cluster, {})
 
     def found_orphans(self, cluster: str, bytes_by_peer: Mapping[str, int]) -> None:
         """Take in what lies on the peers and belongs to no backup, for the next time that it is told."""
@@ -96,11 +100,7 @@ class Published:
         """Put the readings of a cluster's backups on the Board."""
         read = self._read.get(cluster)
         stored = None if read is None else read.stocks
-        self._expected[cluster] = frozenset(
-            one.collection
-            for one in covered
-            if (one.done_at is not None if stored is None else _is_good(stored.get(one.collection)))
-        )
+        self._expected[cluster] = dict(_expected(covered, stored))
         if read is not None:  # what was backed up since is not missing, it was not looked for yet
             covered = [replace(one, due=False) if (one.done_at or 0) >= read.at else one for one in covered]
         readings: list[Reading] = [*backup_readings(cluster, stored, covered)]
@@ -128,5 +128,12 @@ class Published:
         self._failure = error
 
 
-def _is_good(stock: Stock | None) -> bool:
-    return stock is not None and stock.is_good
+def _expected(
+    covered: Iterable[Covered], stored: Mapping[str, Stock] | None
+) -> Iterator[tuple[str, frozenset[str]]]:
+    for one in covered:
+        if stored is None:
+            if one.done_at is not None:
+                yield one.collection, frozenset()
+        elif (stock := stored.get(one.collection)) is not None and stock.is_good:
+            yield one.collection, frozenset() if one.is_named else stock.aliases

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -180,8 +180,8 @@ class Jobs:
         """Return the newest good backup of a collection in words; None where none is known."""
         return self._published.note(cluster, collection)
 
-    def expected(self, cluster: str) -> frozenset[str]:
-        """Return the collections that have a complete backup and that a job still covers."""
+    def expected(self, cluster: str) -> Mapping[str, frozenset[str]]:
+        """Return the collections that have a good backup and that a job still covers, with their aliases."""
         return self._published.expected(cluster)
 
     # --- what is due -------------------------------------------------------------------------------

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from exporter.board import Board
 from exporter.clock import Clock
 from exporter.config.clusters import ClusterSettings
+from exporter.observe.derived.deriver import Expected
 from exporter.observe.roster import Roster, SystemResolver
 from exporter.observe.roster.roster import JOINING_PATIENCE_SECONDS
 from exporter.observe.watch import ClusterWatch
@@ -32,7 +33,7 @@ class Fleet:
         remembered: Sequence[KnownPeer] = (),
         patience_seconds: float = JOINING_PATIENCE_SECONDS,
         instance: str = "",
-        covered: Callable[[str], Set[str]] = lambda _: frozenset(),
+        covered: Callable[[str], Expected] = lambda _: {},
     ) -> None:
         """Take what all clusters share.
 

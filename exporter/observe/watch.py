@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from exporter.board import Board, BoardView
@@ -13,7 +13,7 @@ from exporter.errors import BadPayload, SourceError
 from exporter.logs import get_logger
 from exporter.model import Observation
 from exporter.observe.derived import forecast
-from exporter.observe.derived.deriver import ClusterDeriver, Derived, Selection, none_besides
+from exporter.observe.derived.deriver import ClusterDeriver, Derived, Expected, Selection, none_besides
 from exporter.observe.last_seen import LastSeen
 from exporter.observe.pacing import Pacer
 from exporter.observe.polled import Polled, base_seconds, gateway_to, lanes_to, sources_of, writing_lanes_to
@@ -42,7 +42,7 @@ class ClusterWatch:
         clock: Clock,
         off_loop: Callable[..., Awaitable[Any]],
         instance: str = "",
-        also_expected: Callable[[], Set[str]] = none_besides,
+        also_expected: Callable[[], Expected] = none_besides,
     ) -> None:
         self.settings = settings
         self.roster = roster

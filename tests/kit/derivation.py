@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import msgspec
@@ -35,7 +35,7 @@ class Deployment:
         expected: Sequence[str] = (),
         cap: int = 10_000,
         selects: Any = lambda _: True,
-        also_expected: Sequence[str] = (),
+        also_expected: Mapping[str, Set[str]] | None = None,
     ) -> None:
         self.clock = ManualClock()
         self.board = Board(clock=self.clock)
@@ -46,7 +46,7 @@ class Deployment:
                 selects=selects,
                 cap=cap,
                 expected=tuple(expected),
-                also_expected=lambda: frozenset(also_expected),
+                also_expected=lambda: also_expected or {},
             ),
         )
 

@@ -70,9 +70,13 @@ class Derived:
     listed: frozenset[str] | None = None  # every collection the cluster has, told of or not; None: not known
 
 
-def none_besides() -> Set[str]:
+# Names of collections, each with the aliases that stood for it when it was last known to be right.
+Expected = Mapping[str, Set[str]]
+
+
+def none_besides() -> Expected:
     """Expect nothing that is not configured."""
-    return frozenset()
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +87,8 @@ class Selection:
     cap: int
     expected: tuple[str, ...] = ()
     aliases_watched: bool = True
-    # Names expected besides, for backups cover them. Called from another thread, and answers at once.
-    also_expected: Callable[[], Set[str]] = none_besides
+    # What is expected besides, for backups cover it. Called from another thread, and answers at once.
+    also_expected: Callable[[], Expected] = none_besides
 
 
 class ClusterDeriver:
@@ -247,12 +251,18 @@ class ClusterDeriver:
         aliases = _newest(board, cluster, "aliases", "collections")
         for alias, collection in aliases.items():
             yield Reading(ALIAS, (cluster, alias, collection), 1.0)
+        yield from self._of_expected(names, aliases)
+
+    def _of_expected(self, names: Set[str], aliases: Mapping[str, str]) -> Iterator[Reading]:
+        configured, besides = self._selection.expected, self._selection.also_expected()
         # without the aliases an absent name may be one: nothing is said of it
         aliases_known = aliases is not NOTHING or not self._selection.aliases_watched
-        for name in dict.fromkeys((*self._selection.expected, *sorted(self._selection.also_expected()))):
+        for name in dict.fromkeys((*configured, *sorted(besides))):
             present = name in names or name in aliases
-            if present or aliases_known:
-                yield Reading(EXPECTED, (cluster, name), float(present))
+            behind = [aliases.get(alias, name) for alias in besides.get(name, ())]
+            is_missed = aliases_known and (name in configured or not _was_replaced(behind, names))
+            if present or is_missed:
+                yield Reading(EXPECTED, (self._cluster, name), float(present))
 
     def _runs_block(self, peer: PeerView, selected: Sequence[str]) -> tuple[Reading, ...]:
         if peer.segments is None or peer.label not in self._runs:
@@ -276,6 +286,15 @@ SILENCE = frozenset({FaultKind.TIMEOUT, FaultKind.UNREACHABLE})
 
 # One object, so that "nothing known" twice is no change.
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def _was_replaced(behind: Sequence[str], there: Set[str]) -> bool:
+    """Whether a collection that is gone was exchanged for others and then deleted, on purpose.
+
+    `behind`: what its aliases stand for now, the collection itself where they went with it or may have gone
+    since they were told.
+    """
+    return bool(behind) and there >= set(behind)
 
 
 def _is_silent(observation: Observation) -> bool:

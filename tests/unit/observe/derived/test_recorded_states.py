@@ -386,13 +386,40 @@ def test_expected_collections_may_be_aliases_and_are_missed_when_gone() -> None:
 
 def test_what_backups_cover_is_expected_as_what_is_configured() -> None:
     """Each name once, also where both say it."""
-    deployment = single(f"{V18}/single/green", expected=("docs",), also_expected=("docs", "lost"))
+    besides = {"docs": frozenset[str](), "lost": frozenset[str]()}
+    deployment = single(f"{V18}/single/green", expected=("docs",), also_expected=besides)
     deployment.tell("qdrant:6333", "aliases", read(recording(f"{V18}/single/green/aliases").body))
 
     readings = deployment.readings()
 
     assert readings["collection_expected_present{collection=docs}"] == 1
     assert readings["collection_expected_present{collection=lost}"] == 0
+
+
+def test_a_collection_whose_aliases_stand_for_another_now_was_deleted_on_purpose() -> None:
+    """So collections are exchanged; one that is named in the configuration is expected all the same."""
+    besides = {"docs_v1": {"docs_live"}, "lost": {"docs_live", "gone_with_it"}, "written": {"docs_live"}}
+    deployment = single(f"{V18}/single/green", expected=("written",), also_expected=besides)
+    deployment.tell("qdrant:6333", "aliases", read(recording(f"{V18}/single/green/aliases").body))
+
+    readings = deployment.readings()
+
+    assert "collection_expected_present{collection=docs_v1}" not in readings
+    assert readings["collection_expected_present{collection=lost}"] == 0
+    assert readings["collection_expected_present{collection=written}"] == 0
+
+
+def test_an_alias_told_before_its_collection_was_deleted_hides_no_loss() -> None:
+    """Aliases are told every ten minutes; deleting a collection took them with it."""
+    deployment = single(f"{V18}/single/green", also_expected={"docs": {"docs_live"}})
+    deployment.tell("qdrant:6333", "aliases", read(recording(f"{V18}/single/green/aliases").body))
+    told = recording(f"{V18}/single/green/telemetry_3").json
+    collections = told["result"]["collections"]["collections"]
+    collections[:] = [one for one in collections if one["id"] != "docs"]
+
+    deployment.telemetry("qdrant:6333", told)
+
+    assert deployment.readings()["collection_expected_present{collection=docs}"] == 0
 
 
 def test_an_unwatched_outage_leaves_expected_collections_undecided() -> None:
