@@ -31,7 +31,7 @@ from exporter.backup.shelf import Shelf
 from exporter.backup.survey import PeerAt
 from exporter.backup.words import RestoreRecord, RestoreState, StoredSet
 from exporter.clock import Clock
-from exporter.errors import JobError, SourceError
+from exporter.errors import JobError, SourceError, StoreError
 from exporter.logs import get_logger
 from exporter.printable import printable
 
@@ -132,13 +132,13 @@ class _Run:
             await self._send_all(places)
             restored = await self._prove()
         except NotProven as error:
-            await self._keep(state=RestoreState.FAILED, detail=str(error))
+            await self._note(state=RestoreState.FAILED, detail=str(error))
             raise NotProven(f"{self._words} is not proven: {error}. {self._how}") from error
         except SourceError as error:
-            await self._keep(detail=str(error))
+            await self._note(detail=str(error))
             raise JobError(f"{self._words} stopped: {error}. {self._how}") from error
         except JobError as error:
-            await self._keep(detail=str(error))
+            await self._note(detail=str(error))
             raise type(error)(f"{self._words} stopped: {error}. {self._how}") from error
         took = self._clock.monotonic() - began
         log.info(
@@ -209,6 +209,13 @@ class _Run:
     async def _keep(self, **changed: Any) -> None:
         self._record = replace(self._record, **changed)
         await self._shelf.save_restore(self._record)
+
+    async def _note(self, **changed: Any) -> None:
+        """Keep how it ended, unless the store cannot: why it ended is what must be told."""
+        try:
+            await self._keep(**changed)
+        except StoreError as error:
+            log.warning("restore.unnoted", collection=self.plan.target, error=str(error))
 
     @property
     def _words(self) -> str:

@@ -11,7 +11,7 @@ from exporter.backup.restoring.plan import default_target
 from exporter.backup.restoring.schema import MARK
 from exporter.backup.restoring.target import RestoreLimits
 from exporter.backup.words import RestoreState
-from exporter.errors import JobError, JobRefused, StoreError, StoreShort
+from exporter.errors import JobError, JobRefused, StoreError, StoreFull, StoreShort
 from tests.kit.snapshot_cluster import points
 from tests.unit.backup.restoring.kit import SET_ID, Ground, ground, killed
 
@@ -56,6 +56,26 @@ async def test_a_restore_killed_at_any_request_is_finished_by_the_next_call(vers
     assert at > 9
     # Without metadata only the record could say that the collection is ours, and it was not written yet.
     assert [number for number, _ in refused] == ([1] if version == "1.12.6" else [])
+
+
+async def test_a_store_that_is_full_midway_ends_it_with_how_to_go_on() -> None:
+    """Not even the record of that can be written; once there is room, the same call goes on."""
+    async with ground() as here:
+        here.cluster.create("docs", points(60), shard_number=2)
+        kept = await here.stored("docs")
+
+        def fill(_: int, method: str, path: str) -> None:
+            if "/shards/0/snapshots/upload" in path:
+                here.store.room_bytes = 0
+
+        here.cluster.knobs.on_request = fill
+        with pytest.raises(StoreFull, match=f"into {TARGET} stopped: no room .* The same command goes on"):
+            await here.restore(kept)
+        here.cluster.knobs.on_request, here.store.room_bytes = None, None
+
+        await here.restore(kept)
+
+        assert here.cluster.points(TARGET) == points(60)
 
 
 async def test_a_collection_that_the_server_was_still_making_is_gone_on_with() -> None:
