@@ -125,11 +125,11 @@ class Archiver:
             there = [one.name for one in await snapshotting.listed(peer, collection, limits)]
             asked_at = self._clock.now()
             await self._book.asks(PeerIntent(peer.label, view.peer_id, tuple(there), asked_at))
+            making = asyncio.ensure_future(self._made(peer, there, blind=begun is None))
             try:
-                snapshot = await self._made(peer, there, blind=begun is None)
-                await snapshotting.check_name(
-                    peer, collection, snapshot.name, before=there, begun_before=begun, limits=limits
-                )
+                others = await snapshotting.others_begun(peer, collection, making, begun, limits)
+                snapshot = await making
+                await snapshotting.check_name(peer, collection, snapshot.name, there, others, limits)
             except snapshotting.NameShared as error:
                 await self._book.is_gone(peer.label)
                 log.warning("snapshot.unclaimed", peer=printable(peer.label), reason=str(error))
@@ -138,6 +138,9 @@ class Archiver:
                 await asyncio.sleep(limits.look_seconds)
             else:
                 return asked_at, snapshot
+            finally:
+                making.cancel()
+                await asyncio.gather(making, return_exceptions=True)
         raise AssertionError
 
     async def _made(self, peer: PeerAt, there: list[str], *, blind: bool) -> SnapshotDescription:

@@ -71,28 +71,40 @@ async def begun(peer: PeerAt, collection: str, limits: Limits) -> RunningSnapsho
     return keeping.read_running(await patiently(peer.courier, keeping.telemetry(2), limits), collection)
 
 
-async def check_name(
+async def others_begun(
     peer: PeerAt,
     collection: str,
-    name: str,
-    *,
-    before: Collection[str],
-    begun_before: RunningSnapshots | None,
+    making: asyncio.Future[SnapshotDescription],
+    before: RunningSnapshots | None,
     limits: Limits,
-) -> None:
-    """See that a snapshot's name is ours alone. `before` and `begun_before`: what was listed and begun then.
+) -> int:
+    """Return how many snapshots but ours a peer began since `before`, within the seconds in which ours began.
 
-    Two of one second get one name; both who asked hear that all is well, and the later file takes the place
-    of the earlier (seen on 1.18.3). So it may be somebody else's where more were begun than can be seen.
-    Raises NameShared, SourceError.
+    0 where it does not tell. Two of one second get one name; both who asked hear that all is well, and the
+    later file takes the place of the earlier (seen on 1.18.3).
     """
-    now = await begun(peer, collection, limits)
-    if now is None or begun_before is None:
+    await asyncio.wait([making], timeout=limits.look_seconds)
+    if before is None:
+        return 0
+    try:
+        now = await begun(peer, collection, limits)
+    except SourceError:
+        return 0
+    return 0 if now is None else now.total_snapshot_creations - before.total_snapshot_creations - 1
+
+
+async def check_name(
+    peer: PeerAt, collection: str, name: str, before: Collection[str], others: int, limits: Limits
+) -> None:
+    """See that a snapshot's name is ours alone: `others` that were begun with it must lie there by their own.
+
+    `before`: the names that lay there. Raises NameShared, SourceError.
+    """
+    if others <= 0:
         return
     there = await listed(peer, collection, limits)
-    others = now.total_snapshot_creations - begun_before.total_snapshot_creations - 1
-    seen = sum(one.name != name and one.name not in before for one in there)
-    if others > seen + now.running_snapshots:
+    new = [one for one in there if one.name not in before and began_at(one.name, collection) is not None]
+    if others > sum(one.name != name for one in new):
         raise NameShared("more snapshots were begun than can be seen: two of one second have one name")
 
 

@@ -460,6 +460,25 @@ async def test_a_snapshot_of_the_same_second_as_somebody_s_is_left_and_another_t
     assert await ground.shelf.intents() == []
 
 
+async def test_a_snapshot_that_somebody_takes_beside_ours_is_left_and_ours_is_known(ground: Ground) -> None:
+    """It lies there by its own name, so ours is nobody else's."""
+    theirs: list[str] = []
+
+    async def also(peer: int, method: str, path: str) -> None:
+        if peer == 0 and method == "POST" and not theirs:
+            made = await ground.cluster.take_snapshot(ground.cluster.peers[0], "docs", wait=True)
+            assert made is not None
+            theirs.append(made["name"])
+
+    ground.cluster.knobs.on_request = also
+
+    manifest = await ground.take()
+
+    assert manifest.state is SetState.COMPLETE
+    assert posts(ground, 0) == 1
+    assert ground.cluster.snapshots("docs") == [theirs, [], []]
+
+
 async def test_a_snapshot_that_somebody_takes_is_waited_for(ground: Ground) -> None:
     """It would be new beside ours, and two at once on a peer are too many."""
     ground.cluster.peers[0].running["docs"] = 1
