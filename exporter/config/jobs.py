@@ -37,6 +37,8 @@ class ScheduleSettings(Section):
     def _one_of_both(self) -> Self:
         if (self.cron is None) == (self.every_seconds is None):
             raise ValueError("write either cron or every")
+        if self.every_seconds is not None and self.timezone != "UTC":
+            raise ValueError("timezone is for cron, and every is counted in UTC; take it out")
         return self
 
 

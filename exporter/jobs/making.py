@@ -11,9 +11,11 @@ from exporter.backup.intents import owner
 from exporter.backup.shelf import Shelf
 from exporter.backup.storage.contract import Store
 from exporter.backup.survey import PeerAt
+from exporter.backup.words import Level
 from exporter.board import Board
 from exporter.clock import Clock
 from exporter.config.backup import StoreSettings
+from exporter.config.jobs import JobSettings
 from exporter.config.settings import Settings
 from exporter.errors import ConfigError, JobRefused, Problem
 from exporter.jobs.bodies.backup import BackupBody
@@ -21,6 +23,7 @@ from exporter.jobs.bodies.means import Means
 from exporter.jobs.bodies.prune import PruneBody
 from exporter.jobs.bodies.tidying import Tidying
 from exporter.jobs.bodies.verify import VerifyBody
+from exporter.jobs.facts import level_of
 from exporter.jobs.ledger import Ledger
 from exporter.jobs.locks import Locks
 from exporter.jobs.published import Published
@@ -75,4 +78,13 @@ def make_works(
         bodies={"backup": BackupBody(means), "verify": VerifyBody(means), "prune": PruneBody(means)},
         check=check,
         tidying=Tidying(means),
+        hopeless=frozenset(job.name for job in settings.jobs if _is_hopeless(job, means)),
     )
+
+
+def _is_hopeless(job: JobSettings, means: Means) -> bool:
+    """Whether a job is to open archives, and there is neither the engine nor a server that may."""
+    verify = means.settings.verify
+    may_be_served = verify.target is not None or verify.allow_same_cluster
+    opens = job.kind == "verify" and level_of(job) >= Level.OPENED
+    return opens and means.engine is None and not may_be_served

@@ -40,6 +40,10 @@ from exporter.state import JobStore
 
 log = get_logger()
 
+HINT_TO_OPEN = (
+    "nothing can open an archive: install the extra edge, or write backup.verify with target: or"
+    " allow_same_cluster: true"
+)
 LOOK_SECONDS = 1.0  # for requests: a person who typed one waits for it
 MINUTE_SECONDS = 60.0
 # People back up and prune by hand, and other daemons by themselves.
@@ -155,6 +159,8 @@ class Jobs:
         self._catch_up()
         self._tell_all()
         if works is not None:
+            for name in sorted(works.hopeless):
+                log.error("job.hopeless", job=name, hint=HINT_TO_OPEN)
             self._spawn(self._read(), "read the store of backups")
             self._spawn(self._ask_rights(), "ask for the jobs' rights")
             self._spawn(self._tidy(works), "clear up after killed runs")
@@ -357,10 +363,12 @@ class Jobs:
         return () if self._works is None else self._works.settings.jobs
 
     def _cannot(self, name: str) -> bool:
-        """A job cannot be done: its key may not, or the store was never seen to be one that can be used."""
+        """A job cannot be done: its key may not, nothing can open archives, or the store was never usable."""
         works = self._works
-        refused = works is not None and not works.check.is_good and self._published.is_failing
-        return refused or self._rights.are_missing(name)
+        if works is None:
+            return False
+        refused = not works.check.is_good and self._published.is_failing
+        return refused or name in works.hopeless or self._rights.are_missing(name)
 
     def _job(self, name: str) -> JobSettings | None:
         return next((job for job in self._jobs() if job.name == name), None)

@@ -31,6 +31,7 @@ class Works:
     bodies: Mapping[str, Body]  # by kind
     check: StoreCheck
     tidying: Tidying
+    hopeless: frozenset[str] = frozenset()  # jobs that prove by opening, where nothing can open anything
     users: int = 0  # runs under way, and whoever reads
     is_retired: bool = False
 

@@ -70,6 +70,10 @@ def test_collections_are_chosen_by_globs_over_the_whole_name(tmp_path: Path) -> 
             "jobs.0.schedule: write either cron or every",
         ),
         (
+            CLUSTERS + STORE + JOB.replace("cron: '30 2 * * *'", "every: 1d, timezone: Europe/Berlin"),
+            "jobs.0.schedule: timezone is for cron, and every is counted in UTC; take it out",
+        ),
+        (
             CLUSTERS + STORE + JOB.replace("cron: '30 2 * * *'", "every: 10s"),
             "jobs.0.schedule.every: write 1m to 366d: less than a minute is a loop, not a chore",
         ),

@@ -254,6 +254,20 @@ async def test_the_rights_at_a_server_for_proofs_are_told_at_start_too(ground: G
         await until(lambda: ground.reading("qdrantx_job_last_status", "proof") is None)
 
 
+async def test_a_proof_that_nothing_here_can_do_fails_before_it_is_due(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No engine is installed and no server may be used; hashes can be proven all the same."""
+    monkeypatch.setattr("exporter.jobs.making.engine_available", lambda: False)
+    proofs = [job(f"level-{level}", kind="verify", level=level, schedule=NEVER) for level in (2, 3)]
+
+    async with ground.running(*proofs):
+        assert ground.reading("qdrantx_job_last_status", "level-2") is None
+        assert ground.reading("qdrantx_job_last_status", "level-3") == 1
+    async with ground.running(*proofs, verify=VerifySettings(allow_same_cluster=True)):
+        assert ground.reading("qdrantx_job_last_status", "level-3") is None
+
+
 async def test_a_store_that_cannot_be_read_after_a_restart_makes_no_backup_missing(ground: Ground) -> None:
     """The ledger stands in: the newest grows old, what was expected still is, and the jobs are failing."""
     async with ground.running(job(schedule=NEVER)):
