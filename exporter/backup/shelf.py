@@ -111,15 +111,19 @@ class Shelf:
         """Return a set by its id. Raises StoreMissing where there is none; JobError: it cannot be read."""
         layout.checked_id(set_id)
         folders = {place: files for place, files in (await self._folders("")).items() if place.id == set_id}
+        failure: JobError = StoreMissing(
+            f"there is no backup {set_id} in {self.store.name}; `backup list` names all"
+        )
         for place, files in folders.items():
             if place.manifest not in _paths(files):
-                raise JobError(f"backup {set_id} was not finished, or is half removed: it has no manifest")
+                failure = JobError(f"backup {set_id} has no manifest: it was not finished, or half removed")
+                continue
             found = await self._reading(place, files)()
-            if isinstance(found, Unreadable):
-                raise JobError(found.reason)
-            if found is not None:
+            if isinstance(found, StoredSet):
                 return found
-        raise StoreMissing(f"there is no backup {set_id} in {self.store.name}; `backup list` names all")
+            if found is not None:
+                failure = JobError(found.reason)
+        raise failure  # not at once: a copy in another folder must not hide the set itself
 
     async def save_manifest(self, manifest: Manifest) -> None:
         """Make a set be there: its last step. Raises JobError where its id is taken."""

@@ -131,6 +131,18 @@ async def test_a_manifest_that_was_copied_elsewhere_is_not_believed(ground: Grou
     assert "another set" in contents.unreadable[0].reason
 
 
+async def test_a_copy_in_another_folder_does_not_hide_the_set_itself(ground: Ground) -> None:
+    """Somebody copied it to look at, perhaps."""
+    made = await ground.put(1)
+    place = place_of(made)
+    data = ground.store.objects.pop(place.manifest)
+    for folder in (f"prod/copy/{made.id}", f"prod/part/{made.id}"):
+        ground.store.keep(f"{folder}/manifest.json" if "copy" in folder else f"{folder}/x.snapshot", data)
+    ground.store.keep(place.manifest, data)
+
+    assert (await ground.shelf.find(made.id)).manifest == made
+
+
 async def test_a_manifest_is_never_written_over(ground: Ground) -> None:
     """A set is what it was when it was finished."""
     made = await ground.put(1)
