@@ -18,7 +18,7 @@ import pytest
 from exporter import exit_codes
 from exporter.backup.words import SetState
 from exporter.embedded.server import EmbeddedServer
-from tests.crash.ground import COLLECTION, PAST_LEASE_SECONDS, Kill, Scene, forking
+from tests.crash.ground import COLLECTION, PAST_LEASE_SECONDS, Kill, Scene, Wall, forking
 
 KILLS = max(1, int(os.environ.get("CRASH_KILLS", "8")) // 8)
 SEED = int(os.environ.get("CRASH_SEED", "7"))
@@ -91,15 +91,15 @@ async def test_verbs_killed_on_the_embedded_server_leave_sets_that_the_engine_pr
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Sets that look complete have the same content; what is restored in the end equals the original."""
-    dice = random.Random(SEED)
+    dice, wall = random.Random(SEED), Wall()
     async with AsyncExitStack() as stack:
-        embedded = EmbeddedServer()
+        embedded = EmbeddedServer(clock=wall)
         await embedded.start()
         stack.push_async_callback(embedded.stop)
         server = Server(embedded.url, await stack.enter_async_context(aiohttp.ClientSession()))
         await server.fill()
         original = await server.points(COLLECTION)
-        scene = Scene(tmp_path, await stack.enter_async_context(forking()), [embedded.url])
+        scene = Scene(tmp_path, await stack.enter_async_context(forking()), [embedded.url], wall=wall)
         stack.push_async_callback(scene.store.close)
         scene.speed, scene.has_engine = SPEED, True
         scene.write_config()
