@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from exporter.backup.records import Covered
 from exporter.backup.words import Level
@@ -17,6 +18,7 @@ _STATUS = {Outcome.OK: OK, Outcome.PARTLY: PARTLY}  # of any other end: FAILED
 # Two: the store is read, and no more. What goes further asks for it.
 DEFAULT_LEVEL = Level.HASHED
 _GLOB = frozenset("*?[")
+_NONE: frozenset[Level] = frozenset()
 _LEVELS = frozenset(level.value for level in Level)
 
 
@@ -64,6 +66,23 @@ def job_facts(job: JobSettings, cluster: str, record: Record, now: float, *, can
     )
 
 
+class _Known(NamedTuple):
+    """A job, with what is worked out once for all of its collections: there may be thousands."""
+
+    record: Record
+    selects: Callable[[str], bool]
+    named: frozenset[str]
+    worked_on: frozenset[str]
+    max_age_seconds: float  # of kind backup
+    levels: frozenset[Level]  # of kind verify
+
+    def was_due(self, collection: str) -> bool:
+        """A run came to it, or failed each time before it got to any: so it did to all of them."""
+        if self.record.last_worked is None:
+            return self.record.last is not None and self.record.done_until > 0
+        return collection in self.worked_on
+
+
 def covered(jobs: Iterable[JobSettings], records: Mapping[str, Record]) -> Iterator[Covered]:
     """Yield each collection that backup jobs of a cluster cover, with the strictest of their demands.
 
@@ -71,27 +90,23 @@ def covered(jobs: Iterable[JobSettings], records: Mapping[str, Record]) -> Itera
     with the next run: its sets stay, and nobody waits for another.
     """
     jobs = tuple(jobs)
-    backups = [job for job in jobs if job.kind == "backup"]
-    worked_on = {job.name: _worked_on(records[job.name]) for job in jobs}
+    backups = [_known(job, records[job.name]) for job in jobs if job.kind == "backup"]
+    proofs = [_known(job, records[job.name]) for job in jobs if job.kind == "verify"]
     proven_at = _proven_at(records[job.name] for job in jobs)
-    for name in sorted(set().union(*(named(job) | worked_on[job.name] for job in backups))):
-        covering = [job for job in backups if job.collections.selects(name)]
+    for name in sorted(frozenset().union(*(one.named | one.worked_on for one in backups))):
+        covering = [one for one in backups if one.selects(name)]
         if not covering:
             continue
-        proving = [job for job in jobs if job.kind == "verify" and job.collections.selects(name)]
-        was_due = {
-            job.name
-            for job in (*covering, *proving)
-            if name in worked_on[job.name] or _never_came_so_far(records[job.name])
-        }
+        proving = [one for one in proofs if one.selects(name)]
+        successes = [one.record.successes.get((name, LEVEL_OF_A_RUN)) for one in covering]
         yield Covered(
             collection=name,
-            max_age_seconds=min(max_age_seconds(job) for job in covering),
-            due=any(job.name in was_due for job in covering),
-            is_named=any(name in named(job) for job in covering),
-            done_at=max(filter(None, (_done_at(records[job.name], name) for job in covering)), default=None),
-            levels_asked=_levels(proving),
-            levels_due=_levels(job for job in proving if job.name in was_due),
+            max_age_seconds=min(one.max_age_seconds for one in covering),
+            due=any(one.was_due(name) for one in covering),
+            is_named=any(name in one.named for one in covering),
+            done_at=max((at for at in successes if at is not None), default=None),
+            levels_asked=_NONE.union(*(one.levels for one in proving)),
+            levels_due=_NONE.union(*(one.levels for one in proving if one.was_due(name))),
             proven_at=proven_at.get(name, {}),
         )
 
@@ -106,17 +121,15 @@ def _worked_on(record: Record) -> frozenset[str]:
     return frozenset(part.collection for part in parts if part.collection)
 
 
-def _never_came_so_far(record: Record) -> bool:
-    """It was due, and failed before it got to any collection: so it did to all of them."""
-    return record.last_worked is None and record.last is not None and record.done_until > 0
-
-
-def _done_at(record: Record, collection: str) -> float | None:
-    return record.successes.get((collection, LEVEL_OF_A_RUN))
-
-
-def _levels(proving: Iterable[JobSettings]) -> frozenset[Level]:
-    return frozenset(level for job in proving for level in Level if level <= level_of(job))
+def _known(job: JobSettings, record: Record) -> _Known:
+    return _Known(
+        record=record,
+        selects=job.collections.selects,
+        named=frozenset(named(job)),
+        worked_on=_worked_on(record),
+        max_age_seconds=max_age_seconds(job) if job.kind == "backup" else 0.0,
+        levels=frozenset(level for level in Level if level <= level_of(job)),
+    )
 
 
 def _proven_at(records: Iterable[Record]) -> dict[str, dict[Level, float]]:
