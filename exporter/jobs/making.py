@@ -51,15 +51,11 @@ def make_works(
     written = settings.backup.store
     if written is None:
         return None
-    try:
-        store = open_store(written, clock)
-    except JobRefused as error:
-        raise ConfigError([Problem("configuration", None, "backup.store.url", str(error))]) from error
-    shelf = Shelf(store, clock)
+    store = _opened(written, open_store, clock)
     locks = Locks(store=store, owner=owner(), clock=clock)
     means = Means(
         settings=settings.backup,
-        shelf=shelf,
+        shelf=Shelf(store, clock),
         locks=locks,
         peers_of=peers_of,
         published=published,
@@ -70,16 +66,30 @@ def make_works(
         engine=Engine(clock=clock) if engine_available() else None,
     )
     check = StoreCheck(store, single_writer=written.single_writer, clock=clock)
+    runner = Runner(ledger=ledger, locks=locks, clock=clock, stopping=stopping, ready=check)
+    return _works(settings, means, runner, check)
+
+
+def _works(settings: Settings, means: Means, runner: Runner, check: StoreCheck) -> Works:
     return Works(
         settings=settings,
-        store=store,
-        shelf=shelf,
-        runner=Runner(ledger=ledger, locks=locks, clock=clock, stopping=stopping, ready=check),
+        store=means.shelf.store,
+        shelf=means.shelf,
+        runner=runner,
         bodies={"backup": BackupBody(means), "verify": VerifyBody(means), "prune": PruneBody(means)},
         check=check,
         tidying=Tidying(means),
         hopeless=frozenset(job.name for job in settings.jobs if _is_hopeless(job, means)),
     )
+
+
+def _opened(
+    written: StoreSettings, open_store: Callable[[StoreSettings, Clock], Store], clock: Clock
+) -> Store:
+    try:
+        return open_store(written, clock)
+    except JobRefused as error:
+        raise ConfigError([Problem("configuration", None, "backup.store.url", str(error))]) from error
 
 
 def _is_hopeless(job: JobSettings, means: Means) -> bool:
