@@ -24,7 +24,8 @@ from exporter.state import DATABASE_NAME, JobStore, State, StateLock
 
 NEXT_TIMES = 3
 LOOK_SECONDS = 0.5  # at a run that a daemon does: it writes its end down at once
-# A daemon looks for requests each second; one that says nothing for so long does not look.
+# A daemon looks for requests each second; one that says nothing for so long does not look. One that ended
+# in the middle of a run is back within so long, where something starts it again.
 ANSWER_SECONDS = 30.0
 
 _CODES = {
@@ -119,7 +120,7 @@ async def run_job_now(settings: Settings, name: str, showing: Showing) -> int:
         raise ConfigError([Problem("JOB", None, "", text)])
     directory = settings.state.dir
     if directory is not None and StateLock(directory=directory).is_held():
-        run = await _by_daemon(settings, name, clock)
+        run = await _by_daemon(settings, directory, name, clock)
     else:
         run = await _here(settings, name, job.cluster, clock)
     if showing.is_json:
@@ -139,21 +140,25 @@ async def _here(settings: Settings, name: str, cluster: str | None, clock: Clock
             return await run_job(settings, name, peers_of=lambda _: peers, clock=clock, store=store)
 
 
-async def _by_daemon(settings: Settings, name: str, clock: Clock) -> JobRun:
+async def _by_daemon(settings: Settings, directory: Path, name: str, clock: Clock) -> JobRun:
     """Ask the running daemon, and wait for the end of the run."""
     with _store(settings, clock) as store:
         assert store is not None, "a daemon has it"
         number = store.request_run(name, now=clock.now())
         try:
             run_id = await _accepted(store, number)
-            while True:
+            seen_at = clock.monotonic()
+            while clock.monotonic() - seen_at < ANSWER_SECONDS:
                 stored = store.run(run_id)
                 run = None if stored is None else job_run(stored)
                 if run is not None and run.outcome is not None:
                     return run
+                if StateLock(directory=directory).is_held():
+                    seen_at = clock.monotonic()
                 await asyncio.sleep(LOOK_SECONDS)
         finally:
             store.withdraw(number)
+    raise JobError(f"the daemon ended in the middle of run {run_id}; the next one clears up after it")
 
 
 async def _accepted(store: JobStore, number: int) -> int:
