@@ -32,6 +32,7 @@ class Maker:
         self._seen = seen
         self._target = target
         self._clock = clock
+        self._dropped = False  # keys that were left half made
 
     async def create(self, mark: Mark) -> tuple[int, ...]:
         """Create the collection where it is not there yet; return the ids of the servers that have it.
@@ -102,9 +103,19 @@ class Maker:
             if not unfinished:
                 return there
             if self._clock.monotonic() - began > self._target.limits.write:
-                names = ", ".join(printable(str(key)) for key in unfinished)
-                raise JobError(f"the server does not finish the shard keys {names}")
+                if self._dropped or self._was_sent_to:
+                    names = ", ".join(printable(str(key)) for key in unfinished)
+                    raise JobError(f"the server does not finish the shard keys {names}")
+                # the peer that made them was killed at it: nobody goes on, and there is nothing in them
+                for key in unfinished:
+                    await self._target.do(keeping.delete_key(self._target.name, key))
+                began, self._dropped = self._clock.monotonic(), True
             await asyncio.sleep(self._target.limits.look)
+
+    @property
+    def _was_sent_to(self) -> bool:
+        """A shard of the target was uploaded: it had all its keys then."""
+        return self._plan.resumes is not None and bool(self._plan.resumes.uploaded)
 
     async def _ready(self) -> Places:
         """Wait until every peer shows all shards in their places. A resumed target may have Dead replicas."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -304,3 +305,31 @@ async def failed(here: Ground, kept: Any) -> Any:
         await here.restore(kept)
     [record] = await here.shelf.restores()
     return record
+
+
+@pytest.mark.parametrize("times", [1, 9])
+async def test_shard_keys_left_half_made_are_made_anew_once(times: int) -> None:
+    """A peer that makes a key's shards is killed after the first: no server goes on with it, ever."""
+    async with ground() as here:
+        here.cluster.create("docs", **CUSTOM)
+        here.cluster.create_keys("docs", {"gone": {}, "b": points(40)}, shards_number=2)
+        here.cluster.world.delete_key("docs", "gone")
+        kept = await here.stored("docs")
+        left = times
+
+        def lose_one(*_: object) -> None:
+            nonlocal left
+            found = here.cluster.world.collections.get(TARGET)
+            if left and found is not None and 2 in found.shards and 4 not in found.shards:
+                del found.shards[2]
+                left -= 1
+
+        here.cluster.knobs.on_request = lose_one
+
+        with pytest.raises(JobError, match="does not finish the shard keys") if times > 1 else nullcontext():
+            await here.restore(kept)
+
+        assert left in (0, 7)
+        if times == 1:
+            assert here.cluster.world.named(TARGET).keys == {"b": [3, 4]}
+            assert here.cluster.points(TARGET) == points(40)
