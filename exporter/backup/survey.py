@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from exporter.backup.calling import Limits, is_gone, patiently
+from exporter.backup.recent import Answer, Recent
 from exporter.backup.words import KeyLayout, ShardKey
 from exporter.clock import Clock
 from exporter.errors import SourceAuth, SourceError
@@ -45,7 +46,8 @@ class PeerView:
     seen: CollectionSeen | None  # None: it has no such collection
     placement: Placement | None
     aliases: Mapping[str, str]  # collection by alias
-    collections: tuple[str, ...]
+    collections: tuple[str, ...]  # all their names, where that was asked for
+    age_seconds: float = 0.0  # of `seen`, where it is what was told some other time
 
     @property
     def node(self) -> int | None:
@@ -141,6 +143,11 @@ class Survey:
         }
 
     @property
+    def age_seconds(self) -> float:
+        """How old the oldest is of what peers told of points and operations; 0 where all was asked now."""
+        return max((view.age_seconds for view in self.views), default=0.0)
+
+    @property
     def busy(self) -> str | None:
         """What is under way on the collection that a backup should wait for; None: nothing."""
         for view in self.views:
@@ -159,66 +166,119 @@ class Survey:
 
 
 async def look(
-    peers: Iterable[PeerAt], collection: str, clock: Clock, limits: Limits | None = None
+    peers: Iterable[PeerAt],
+    collection: str,
+    clock: Clock,
+    limits: Limits | None = None,
+    *,
+    recent: Recent | None = None,
+    lists_all: bool = True,
 ) -> Survey:
-    """Ask every peer, all at once. A peer that fails is missing, with the reason; nothing is raised."""
-    limits = limits or Limits()
+    """Ask every peer, all at once. A peer that fails is missing, with the reason; nothing is raised.
+
+    What a peer told a short while ago, and stands in `recent`, is not asked for again where the collection
+    was at rest then and has as many points now; every new answer is kept there. `lists_all`: also ask for
+    the names of all collections.
+    """
+    looking = _Looking(collection, clock, limits or Limits(), recent or Recent(clock), lists_all)
     peers = tuple(peers)
-    answers = await asyncio.gather(*(_view(peer, collection, limits) for peer in peers))
+    answers = await asyncio.gather(*(looking.view(peer) for peer in peers))
     views = [answer for answer in answers if isinstance(answer, PeerView)]
     missing = [answer for answer in answers if isinstance(answer, MissingPeer)]
     answering = [peer for peer in peers if any(peer.label == view.label and view.seen for view in views)]
-    described = await _described(answering, collection, limits)
+    described = await looking.described(answering)
     return joined(collection, views=views, missing=missing, described=described, at=clock.now())
 
 
-async def _view(peer: PeerAt, collection: str, limits: Limits) -> PeerView | MissingPeer:
-    async def ask(asked: Asked) -> bytes:
-        return await patiently(peer.courier, asked, limits)
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What telemetry of a peer says of the collection."""
 
-    try:
-        # asked first: with a thousand collections a frozen peer would cost the night
-        cluster = keeping.read_cluster_status(
-            await patiently(
-                peer.courier, keeping.cluster_status(), limits, deadline_seconds=limits.hello_seconds
-            )
-        )
-        telemetry = await ask(keeping.telemetry(3))
-        seen = keeping.read_telemetry(telemetry, collection)
-        return PeerView(
-            label=peer.label,
-            cluster=cluster,
-            version=keeping.read_server(telemetry).version,
-            seen=seen,
-            placement=await _placement(peer, collection, limits) if seen is not None else None,
-            aliases=keeping.read_aliases(await ask(keeping.aliases())),
-            collections=keeping.read_collections(await ask(keeping.collections())),
-        )
-    except SourceError as error:
-        return MissingPeer(peer.label, str(error), denied=isinstance(error, SourceAuth))
+    version: str
+    seen: CollectionSeen | None
+    age_seconds: float = 0.0
+
+    def holds(self, placement: Placement | None) -> bool:
+        """Whether it was at rest, and its shards and points are still those: then it may be gone by."""
+        seen = self.seen
+        if seen is None or placement is None or _is_busy(seen) or seen.transfers or seen.resharding:
+            return False
+        here = {one.shard: one.points for one in seen.shards if one.loaded}
+        now = {one.shard_id: one.points_count for one in placement.local_shards}
+        return here == now and {one.shard for one in seen.shards} == set(placement.replicas)
 
 
-async def _placement(peer: PeerAt, collection: str, limits: Limits) -> Placement | None:
-    try:
-        answer = await patiently(peer.courier, keeping.placement(collection), limits)
-    except SourceError as error:
-        if is_gone(error):  # deleted since telemetry
-            return None
-        raise
-    return keeping.read_placement(answer)
+@dataclass(frozen=True, slots=True)
+class _Looking:
+    """One look."""
 
+    collection: str
+    clock: Clock
+    limits: Limits
+    recent: Recent
+    lists_all: bool
 
-async def _described(peers: Sequence[PeerAt], collection: str, limits: Limits) -> Description | None:
-    """Ask one peer after the other for the settings: this is the one call that needs the others."""
-    for peer in peers:
+    async def view(self, peer: PeerAt) -> PeerView | MissingPeer:
         try:
-            answer = await peer.courier.call(
-                keeping.describe(collection), deadline_seconds=limits.call_seconds
+            # asked first: with a thousand collections a frozen peer would cost the night
+            hello_seconds = self.limits.hello_seconds
+            cluster = await self._ask(peer, keeping.cluster_status(), deadline_seconds=hello_seconds)
+            told, placement = await self._told(peer)
+            names = await self._ask(peer, keeping.collections()) if self.lists_all else None
+            return PeerView(
+                label=peer.label,
+                cluster=keeping.read_cluster_status(cluster),
+                version=told.version,
+                seen=told.seen,
+                placement=placement,
+                aliases=keeping.read_aliases(await self._ask(peer, keeping.aliases())),
+                collections=() if names is None else keeping.read_collections(names),
+                age_seconds=told.age_seconds,
             )
-            return keeping.read_description(answer)
-        except SourceError:
-            continue
-    return None
+        except SourceError as error:
+            return MissingPeer(peer.label, str(error), denied=isinstance(error, SourceAuth))
+
+    async def described(self, peers: Sequence[PeerAt]) -> Description | None:
+        """Ask one peer after the other for the settings: this is the one call that needs the others."""
+        asked = keeping.describe(self.collection)
+        for peer in peers:
+            try:
+                answer = await peer.courier.call(asked, deadline_seconds=self.limits.call_seconds)
+                return keeping.read_description(answer)
+            except SourceError:
+                continue
+        return None
+
+    async def _told(self, peer: PeerAt) -> tuple[_Told, Placement | None]:
+        """Return what a peer knows of the collection, and where it sees the replicas: that is always new."""
+        answer = self.recent.of(peer.label)
+        told = None if answer is None else self._read(answer)
+        if told is not None and told.seen is not None:
+            placement = await self._placement(peer)
+            if told.holds(placement):
+                return told, placement
+        asked_at = self.clock.monotonic()
+        answer = Answer(asked_at, await self._ask(peer, keeping.telemetry(3)))
+        self.recent.keep(peer.label, answer)
+        told = replace(self._read(answer), age_seconds=0.0)
+        return told, None if told.seen is None else await self._placement(peer)
+
+    def _read(self, answer: Answer) -> _Told:
+        seen = keeping.read_telemetry(answer.body, self.collection)
+        server = keeping.read_server(answer.body) if seen is None else seen.server
+        return _Told(server.version, seen, self.clock.monotonic() - answer.asked_at)
+
+    async def _placement(self, peer: PeerAt) -> Placement | None:
+        try:
+            answer = await self._ask(peer, keeping.placement(self.collection))
+        except SourceError as error:
+            if is_gone(error):  # deleted since telemetry
+                return None
+            raise
+        return keeping.read_placement(answer)
+
+    async def _ask(self, peer: PeerAt, asked: Asked, *, deadline_seconds: float | None = None) -> bytes:
+        return await patiently(peer.courier, asked, self.limits, deadline_seconds=deadline_seconds)
 
 
 def joined(
@@ -250,6 +310,10 @@ def joined(
         uuid=next((one.uuid for one in seen if one.uuid is not None), None),
         described=described,
     )
+
+
+def _is_busy(seen: CollectionSeen) -> bool:
+    return bool(seen.snapshots_running or seen.recoveries_running or seen.optimizing)
 
 
 def _shards(views: Sequence[PeerView], keys: Mapping[str | int, set[int]]) -> list[ShardLayout]:

@@ -9,7 +9,7 @@ left on a server stands in its intent.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,10 +18,12 @@ from exporter.backup import layout
 from exporter.backup.archive.entries import BadArchive
 from exporter.backup.archiving import Archiver, Stored
 from exporter.backup.calling import Limits
+from exporter.backup.finishing import shielded, to_its_end, tried
 from exporter.backup.intents import IntentBook, owner, reconcile
-from exporter.backup.judging import judge
+from exporter.backup.judging import Judgement, judge
 from exporter.backup.passing import Passing
 from exporter.backup.progress import Progress, Silent, step
+from exporter.backup.recent import Recent
 from exporter.backup.shelf import Shelf
 from exporter.backup.survey import MissingPeer, PeerAt, Survey, look, schema_of_archive
 from exporter.backup.words import (
@@ -36,7 +38,6 @@ from exporter.backup.words import (
 )
 from exporter.clock import Clock
 from exporter.errors import (
-    ExporterError,
     JobDenied,
     JobError,
     JobRefused,
@@ -77,6 +78,11 @@ class Ground:
     progress: Progress
     limits: Limits
     count: CountShard | None
+    recent: Recent
+
+
+class _OldLookError(Exception):
+    """What was told before the backup began was too old to say what happened meanwhile."""
 
 
 async def take(
@@ -90,21 +96,37 @@ async def take(
     progress: Progress | None = None,
     count: CountShard | None = None,
     limits: Limits | None = None,
+    recent: Recent | None = None,
 ) -> Manifest:
     """Back a collection up and return the manifest of a complete or degraded set.
 
     The caller holds the lock of the collection; `peers` are all that the cluster has. Safe to cancel.
+    `recent` is of the run, so that what is told after one backup serves the next as what was before it.
     Raises JobRefused for an alias, JobDenied where the key may not do it, SetIncomplete where not all could
     be had, StoreFull where there is no room, StoreError, JobError.
     """
-    ground = Ground(cluster, tuple(peers), shelf, clock, job, progress or Silent(), limits or Limits(), count)
+    ground = Ground(
+        cluster=cluster,
+        peers=tuple(peers),
+        shelf=shelf,
+        clock=clock,
+        job=job,
+        progress=progress or Silent(),
+        limits=limits or Limits(),
+        count=count,
+        recent=recent or Recent(clock),
+    )
     manifest, moved = None, True
     for _ in range(TRIES):
         before = await _surveyed(collection, ground)
         await reconcile(shelf, ground.peers, cluster=cluster, collection=collection, limits=ground.limits)
-        manifest, moved = await _Run(collection, before, ground).taken()
+        try:
+            manifest, moved = await _Run(collection, before, ground).taken()
+        except _OldLookError:
+            log.info("backup.looked_again", collection=printable(collection))
         if not moved:
             break
+        ground.recent.forget()
     assert manifest is not None
     if manifest.state is SetState.INCOMPLETE:
         why = "; ".join(manifest.problems)
@@ -118,7 +140,7 @@ async def _surveyed(collection: str, ground: Ground) -> Survey:
     clock, limits = ground.clock, ground.limits
     began = clock.monotonic()
     while True:
-        survey = await look(ground.peers, collection, clock, limits)
+        survey = await look(ground.peers, collection, clock, limits, recent=ground.recent, lists_all=False)
         _refuse(collection, survey)
         busy = survey.busy
         waited_seconds = clock.monotonic() - began
@@ -150,6 +172,7 @@ class _Run:
         self._before = before
         self._ground = ground
         self._started_at = ground.clock.now()
+        self._began = ground.clock.monotonic()
         self._place = layout.place(ground.cluster, collection, layout.new_id(self._started_at))
         intent = BackupIntent(self._place.id, ground.cluster, collection, self._started_at, owner())
         self._book = IntentBook(ground.shelf, intent)
@@ -173,9 +196,9 @@ class _Run:
             manifest, moved = await self._judged()
             await self._publish(manifest)
         except BaseException:
-            await _shielded(self._give_up(), self._ground.limits.cleanup_seconds)
+            await shielded(self._give_up(), self._ground.limits.cleanup_seconds)
             raise
-        await _tried(self._book.close())  # the set is there; the next run closes what stayed open
+        await tried(self._book.close())  # the set is there; the next run closes what stayed open
         return manifest, moved
 
     async def _expected_bytes(self) -> int:
@@ -204,11 +227,13 @@ class _Run:
 
     async def _judged(self) -> tuple[Manifest, bool]:
         ground = self._ground
-        after = await look(ground.peers, self._collection, ground.clock, ground.limits)
+        after = await self._looked_after()
         taken = [one.taken for one in self._stored]
         judgement = judge(
             self._before, after, taken, failures={one.label: one.reason for one in self._failures}
         )
+        if self._is_too_old(after, judgement):
+            raise _OldLookError
         counted = [await self._counted(shard) for shard in judgement.shards]
         refused = tuple(problem for _, problem in counted if problem)
         described = after.described or self._before.described
@@ -237,6 +262,31 @@ class _Run:
             op_numbers=after.op_numbers,
         )
         return manifest, judgement.moved
+
+    async def _looked_after(self) -> Survey:
+        """Look once more, with nothing of what was told before."""
+        ground = self._ground
+        ground.recent.forget()
+        return await look(
+            ground.peers,
+            self._collection,
+            ground.clock,
+            ground.limits,
+            recent=ground.recent,
+            lists_all=False,
+        )
+
+    def _is_too_old(self, after: Survey, judgement: Judgement) -> bool:
+        """Whether what differs may be from before this backup began, so that another may be the better one.
+
+        Where it was only written to: if that is likelier than while it was taken. Else a collection that is
+        written to all the time would always be taken twice.
+        """
+        before = self._before
+        if judgement.moved:
+            return before.age_seconds > 0
+        took_seconds = self._ground.clock.monotonic() - self._began
+        return before.age_seconds > took_seconds and before.op_numbers != after.op_numbers
 
     async def _counted(self, shard: ShardCopy) -> tuple[ShardCopy, str]:
         """Count what the archive holds where a writer was running, if that can be done here.
@@ -275,7 +325,7 @@ class _Run:
             took_seconds=ended_at - manifest.started_at,
         )
         await shelf.save_proof(manifest, proof)
-        await _to_its_end(shelf.save_manifest(manifest))
+        await to_its_end(shelf.save_manifest(manifest))
         whole = manifest.state is not SetState.INCOMPLETE
         tell = log.info if whole else log.warning
         tell(
@@ -307,10 +357,10 @@ class _Run:
 
         The store first: on a disk that is full, not even the intent could be changed.
         """
-        await _tried(self._ground.shelf.discard(self._place))
+        await tried(self._ground.shelf.discard(self._place))
         for label in tuple(self._book.named):
-            await _tried(self._archiver.delete(self._peer(label)))
-        await _tried(self._book.close())
+            await tried(self._archiver.delete(self._peer(label)))
+        await tried(self._book.close())
 
     def _peer(self, label: str) -> PeerAt:
         return next(peer for peer in self._ground.peers if peer.label == label)
@@ -329,38 +379,3 @@ def _config_in(passing: Passing | None) -> dict[str, Any]:
 
 def _schema_in(passing: Passing | None) -> dict[str, Any]:
     return {} if passing is None else schema_of_archive(passing.payload_index)
-
-
-async def _tried(work: Awaitable[None]) -> None:
-    """Do a part of a clean-up. What fails of it is only logged, for another error is the one to tell."""
-    try:
-        await work
-    except ExporterError as error:
-        log.warning("backup.left", reason=str(error))
-
-
-async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
-    """Do what may not be left in the middle: whoever cancels it waits until its outcome is known.
-
-    A manifest on its way must not arrive behind a clean-up that took its archives away.
-    """
-    task = asyncio.ensure_future(work)
-    stopped: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            stopped = error
-    if stopped is not None:
-        task.exception()  # of which the cancelled run says nothing more
-        raise stopped
-    await task
-
-
-async def _shielded(work: Coroutine[Any, Any, None], longest_seconds: float) -> None:
-    """Do what is owed also by a run that is cancelled, within a time."""
-    task = asyncio.ensure_future(asyncio.wait_for(work, longest_seconds))
-    try:
-        await asyncio.shield(task)
-    except TimeoutError:
-        log.warning("backup.left", reason=f"not cleaned up within {longest_seconds:g} s")

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
+from exporter.backup.recent import Recent
 from exporter.backup.survey import PeerAt
 from exporter.backup.taking import SetIncomplete, take
 from exporter.backup.verifying.levels import Verifier
@@ -74,6 +75,7 @@ class BackupChore:
         self._cluster = cluster
         self._peers = peers
         self._present = present
+        self._recent = Recent(means.clock)
 
     async def do(self, collection: str) -> Part:
         """Back one collection up; where there is no room, prune and try once more."""
@@ -102,6 +104,7 @@ class BackupChore:
             progress=means.progress,
             count=Verifier(shelf=means.shelf, clock=means.clock, engine=means.engine).count,
             limits=means.limits,
+            recent=self._recent,
         )
 
     async def _make_room(self, collection: str) -> int:

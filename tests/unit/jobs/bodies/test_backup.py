@@ -43,6 +43,16 @@ async def test_only_what_is_selected_is_backed_up_and_nothing_of_ours(ground: Gr
     assert [part.collection for part in run.parts] == ["docs"]
 
 
+async def test_what_a_peer_tells_after_one_backup_serves_the_next(ground: Ground) -> None:
+    """Its telemetry holds all collections: asked for twice a backup, it would be most of the work."""
+    async with ground.running(job(schedule=NEVER)):
+        run = await ground.done()
+
+    assert [part.collection for part in run.parts] == ["docs", "images"]
+    for peer in (0, 1, 2):
+        assert ground.cluster.lines(peer).count("GET /telemetry?details_level=3") == 3
+
+
 async def test_a_job_that_selects_nothing_fails_and_says_so(ground: Ground) -> None:
     """Most likely a name was misspelt; an empty cluster is another matter."""
     async with ground.running(job(schedule=NEVER, collections=JobCollections(include=("dosc*",)))):
