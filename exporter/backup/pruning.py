@@ -154,16 +154,17 @@ class Pruning:
         return Pruned(plan, tuple(removed), freed_bytes, tuple(problems))
 
     async def make_room(
-        self, collection: str, holding: Callable[[str], AbstractAsyncContextManager[object]]
+        self, holding: Callable[[str], AbstractAsyncContextManager[object]], *, held: str | None = None
     ) -> int:
         """Prune by the same rules before a backup that found no room; return the bytes that were freed.
 
-        The caller holds the lock of `collection`; `holding` takes another collection's, and raises JobLocked
-        where it cannot: then that one is left alone. Raises StoreError where the shelf cannot be read.
+        The caller holds the lock of the collection `held`, if of any; `holding` takes another's, and raises
+        JobLocked where it cannot: then that one is left alone. Raises StoreError where the shelf cannot be
+        read.
         """
-        freed_bytes = (await self.prune(collection)).freed_bytes
+        freed_bytes = 0 if held is None else (await self.prune(held)).freed_bytes
         for other in await self.collections():
-            if other == collection:
+            if other == held:
                 continue
             try:
                 async with holding(other):

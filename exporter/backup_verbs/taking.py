@@ -11,7 +11,7 @@ from exporter.backup_verbs.opened import Opened, cluster_of, opened, reached
 from exporter.backup_verbs.showing import Showing, size
 from exporter.clock import SystemClock
 from exporter.config.settings import Settings
-from exporter.errors import JobError, JobLocked, JobRefused, SourceError
+from exporter.errors import JobError, JobLocked, JobRefused, SourceError, StoreFull
 from exporter.jobs.bodies.backup import BackupBody, BackupChore
 from exporter.jobs.words import Outcome, Part, Reason
 
@@ -23,9 +23,9 @@ async def take_now(
     clock = SystemClock()
     chosen = cluster_of(settings, cluster)
     async with opened(settings, clock) as it, reached(settings, chosen, clock) as peers:
-        await it.check()
         with showing.progress() as progress:
             body = BackupBody(means_of(settings, it, peers, progress))
+            await _check(it, body, chosen.name)
             async with body.opened(by_hand(chosen.name), chosen.name) as chore:
                 parts = [
                     await _part(it, chosen.name, chore, name) for name in collections or chore.collections
@@ -35,6 +35,16 @@ async def take_now(
     else:
         _show(parts, showing)
     return _code(parts)
+
+
+async def _check(it: Opened, body: BackupBody, cluster: str) -> None:
+    """See that the store can be used; one that is full is pruned first, as by a job."""
+    try:
+        await it.check()
+    except StoreFull:
+        if not await body.make_room(cluster):
+            raise
+        await it.check()
 
 
 async def _part(it: Opened, cluster: str, chore: BackupChore, name: str) -> Part:

@@ -25,6 +25,15 @@ class Chore(Protocol):
 class Body(Protocol):
     """What jobs of one kind do."""
 
+    frees: bool  # it only deletes, so it is done also where the store has no room for a lock
+
+    async def make_room(self, cluster: str) -> int:
+        """Have bytes of a full store freed for a run, before anything is locked for it; return how many.
+
+        Raises JobError and SourceError.
+        """
+        ...
+
     def opened(self, job: JobSettings, cluster: str) -> AbstractAsyncContextManager[Chore]:
         """Open a run. Raises JobError and SourceError where nothing can be done at all."""
         ...

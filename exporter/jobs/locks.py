@@ -11,8 +11,8 @@ A lease that is lost cancels what is done under it, and JobLocked comes out.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from exporter.backup import layout
 from exporter.backup.storage.contract import Store
@@ -51,19 +51,39 @@ class Locks:
             yield held
 
     @asynccontextmanager
-    async def freeing(self, cluster: str, collection: str) -> AsyncIterator[None]:
+    async def freeing(
+        self, cluster: str, collection: str, *, patience_seconds: float = 0.0
+    ) -> AsyncIterator[None]:
         """Hold the lock of a collection to delete what is stored of it. Raises JobLocked and StoreError.
 
         A disk that is full takes no lock, whoever asks: there it is enough that nobody has it.
         """
+        lock = self.collection(cluster, collection, patience_seconds=patience_seconds)
+        names = (layout.lock_name(cluster, collection), layout.lock_name(cluster))
+        async with self._held_or_free(lock, f"collection {collection}", names):
+            yield
+
+    @asynccontextmanager
+    async def freeing_job(
+        self, cluster: str, job: str, *, patience_seconds: float = 0.0
+    ) -> AsyncIterator[None]:
+        """Hold the lock of a job that only deletes, as `freeing` holds a collection's."""
+        lock = self.job(cluster, job, patience_seconds=patience_seconds)
+        async with self._held_or_free(lock, f"job {job}", (_job_name(cluster, job),)):
+            yield
+
+    @asynccontextmanager
+    async def _held_or_free(
+        self, lock: AbstractAsyncContextManager[Held], what: str, names: Sequence[str]
+    ) -> AsyncIterator[None]:
+        """Hold a lock, or on a full disk see that nobody has any of these."""
         async with AsyncExitStack() as stack:
             try:
-                await stack.enter_async_context(self.collection(cluster, collection))
+                await stack.enter_async_context(lock)
             except StoreFull:
-                names = (layout.lock_name(cluster, collection), layout.lock_name(cluster))
                 for claim in [await self._lease.holder(name) for name in names]:
                     if claim is not None:
-                        raise _locked(f"collection {collection}", claim) from None
+                        raise _locked(what, claim) from None
             yield
 
     @asynccontextmanager
@@ -83,8 +103,7 @@ class Locks:
 
         With patience, one is waited for who died: whoever lets go of the lock meanwhile has done the job.
         """
-        # "~" begins the folder of no cluster
-        name = f"~jobs/{layout.cluster_folder(cluster)}~{job}"
+        name = _job_name(cluster, job)
         before = await self._lease.holder(name) if patience_seconds else None
         async with AsyncExitStack() as stack:
             held = await self._entered(stack, name, self._clock.monotonic() + patience_seconds)
@@ -113,6 +132,11 @@ class Locks:
                 if self._clock.monotonic() >= until:
                     raise
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
+
+
+def _job_name(cluster: str, job: str) -> str:
+    # "~" begins the folder of no cluster
+    return f"~jobs/{layout.cluster_folder(cluster)}~{job}"
 
 
 def _locked(what: str, claim: Claim) -> JobLocked:

@@ -22,6 +22,7 @@ from exporter.errors import (
     SourceAuth,
     StoreDenied,
     StoreError,
+    StoreFull,
 )
 from exporter.jobs.chores import Body, Chore
 from exporter.jobs.ledger import Ledger
@@ -122,9 +123,22 @@ class Runner:
             return replace(verdict, outcome=Outcome.FAILED)
 
     async def _whole(self, job: JobSettings, body: Body, run: JobRun, course: _Course) -> Verdict:
-        await self._ready()
+        try:
+            return await self._under_lock(job, body, run, course)
+        except StoreFull:  # not even a lock finds room
+            if course.collections or not await body.make_room(run.cluster):
+                raise
+        return await self._under_lock(job, body, run, course)
+
+    async def _under_lock(self, job: JobSettings, body: Body, run: JobRun, course: _Course) -> Verdict:
         patience_seconds = DEAD_SECONDS if run.cause is Cause.CATCH_UP else 0.0
-        async with self._locks.job(run.cluster, job.name, patience_seconds=patience_seconds):
+        take = self._locks.freeing_job if body.frees else self._locks.job
+        try:
+            await self._ready()
+        except StoreFull:
+            if not body.frees:
+                raise
+        async with take(run.cluster, job.name, patience_seconds=patience_seconds):
             return await self._collections(job, body, run.cluster, course)
 
     async def _collections(self, job: JobSettings, body: Body, cluster: str, course: _Course) -> Verdict:
@@ -135,7 +149,7 @@ class Runner:
                     course.cut_off(Outcome.SKIPPED, STOPPED.reason, NOT_BEGUN)
                     return STOPPED
                 started = self._clock.monotonic()
-                part = await self._part(chore, job, cluster, collection)
+                part = await self._part(chore, body, job, cluster, collection)
                 course.parts.append(replace(part, took_seconds=round(self._clock.monotonic() - started, 3)))
                 if part.outcome is not Outcome.OK:
                     log.warning(
@@ -149,10 +163,11 @@ class Runner:
                     )
         return judge(course.parts)
 
-    async def _part(self, chore: Chore, job: JobSettings, cluster: str, collection: str) -> Part:
+    async def _part(self, chore: Chore, body: Body, job: JobSettings, cluster: str, collection: str) -> Part:
         begun = False
+        take = self._locks.freeing if body.frees else self._locks.collection
         try:
-            async with self._locks.collection(cluster, collection, patience_seconds=LOCK_PATIENCE_SECONDS):
+            async with take(cluster, collection, patience_seconds=LOCK_PATIENCE_SECONDS):
                 begun = True
                 return await chore.do(collection)
         except Exception as error:  # noqa: BLE001 - the next collection goes on

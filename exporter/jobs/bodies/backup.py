@@ -30,9 +30,19 @@ OUR_OWN = "_qdrantx_"
 class BackupBody:
     """Jobs of kind backup."""
 
+    frees = False
+
     def __init__(self, means: Means) -> None:
         self._means = means
         self._tidying = Tidying(means)
+
+    async def make_room(self, cluster: str) -> int:
+        """Prune the cluster's sets by the same policy as ever."""
+        means = self._means
+        async with means.reached(cluster) as peers:
+            present = await means.collections(peers)
+        log.warning("backup.no_room", qdrant_cluster=cluster)
+        return await means.pruning(cluster, present).make_room(partial(means.locks.freeing, cluster))
 
     @asynccontextmanager
     async def opened(self, job: JobSettings, cluster: str) -> AsyncIterator[BackupChore]:
@@ -109,7 +119,7 @@ class BackupChore:
 
     async def _make_room(self, collection: str) -> int:
         pruning = self._means.pruning(self._cluster, self._present)
-        return await pruning.make_room(collection, partial(self._means.locks.collection, self._cluster))
+        return await pruning.make_room(partial(self._means.locks.freeing, self._cluster), held=collection)
 
 
 def part_of(manifest: Manifest) -> Part:

@@ -14,8 +14,14 @@ from exporter.jobs.words import Figure, Outcome, Part, Reason
 class PruneBody:
     """Jobs of kind prune."""
 
+    frees = True
+
     def __init__(self, means: Means) -> None:
         self._means = means
+
+    async def make_room(self, cluster: str) -> int:
+        """Free nothing beforehand: that is what the run itself is for."""
+        return 0
 
     @asynccontextmanager
     async def opened(self, job: JobSettings, cluster: str) -> AsyncIterator[PruneChore]:

@@ -241,7 +241,7 @@ async def test_room_is_made_by_the_same_rules_in_all_collections_but_locked_ones
         yield
 
     pruning = ground.pruning(frozenset({"docs", "logs", "busy"}))
-    freed = await pruning.make_room("docs", holding)
+    freed = await pruning.make_room(holding, held="docs")
 
     assert freed == 2 * 4_096
     assert locked == ["logs"]

@@ -26,6 +26,11 @@ class ToldBody:
         self.refuses = refuses
         self.done: list[str] = []
         self.closed = 0
+        self.frees = False
+        self.frees_bytes: Callable[[], int] = lambda: 0  # when it is told to make room
+
+    async def make_room(self, cluster: str) -> int:
+        return self.frees_bytes()
 
     @asynccontextmanager
     async def opened(self, job: JobSettings, cluster: str) -> AsyncIterator[ToldChore]:

@@ -46,6 +46,8 @@ async def test_only_what_is_selected_is_backed_up_and_nothing_of_ours(ground: Gr
 async def test_what_a_peer_tells_after_one_backup_serves_the_next(ground: Ground) -> None:
     """Its telemetry holds all collections: asked for twice a backup, it would be most of the work."""
     async with ground.running(job(schedule=NEVER)):
+        await ground.done()
+        ground.cluster.requests.clear()
         run = await ground.done()
 
     assert [part.collection for part in run.parts] == ["docs", "images"]
@@ -97,6 +99,22 @@ async def test_a_backup_that_finds_no_room_prunes_and_is_taken_then(ground: Grou
         sets = await ground.shelf().sets(CLUSTER, "docs")
         assert run.parts[0].figures["set"] == sets[0].manifest.id
         assert len(sets) < 4
+
+
+async def test_a_backup_on_a_store_without_a_byte_left_prunes_first(ground: Ground) -> None:
+    """There is no room for a lock either."""
+    store = ScriptedStore(ground.clock)
+    ground.store = store
+    async with ground.running(job(schedule=NEVER), retention=ONE):
+        for _ in range(3):
+            await ground.done()
+        store.room_bytes = sum(map(len, store.objects.values()))
+
+        run = await ground.done()
+
+        assert run.outcome is Outcome.OK, run.detail
+        sets = await ground.shelf().sets(CLUSTER, "docs")
+        assert run.parts[0].figures["set"] == sets[0].manifest.id
 
 
 async def test_a_backup_that_finds_no_room_even_then_fails(ground: Ground) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from exporter.config.backup import RetentionSettings
+from exporter.jobs.locks import Locks
 from exporter.jobs.words import Outcome, Reason
+from tests.kit.scripted_store import ScriptedStore
 from tests.kit.snapshot_cluster import SnapshotCluster, points
 from tests.unit.jobs.asked import job
 from tests.unit.jobs.ground import CLUSTER, NEVER, Ground, ground_of
@@ -44,6 +46,38 @@ async def test_what_the_policy_does_not_keep_is_deleted(ground: Ground) -> None:
         assert run.outcome is Outcome.OK
         assert [part.figures["removed"] for part in run.parts] == [1, 1]
         assert [await kept(ground, name) for name in ("docs", "images")] == [[one] for one in newest]
+
+
+async def test_a_store_without_a_byte_left_is_pruned(ground: Ground) -> None:
+    """It has no room for a lock, and needs it most."""
+    store = ScriptedStore(ground.clock)
+    ground.store = store
+    async with ground.running(job(schedule=NEVER), PRUNE, retention=ONE):
+        await ground.done()
+        await ground.done()
+        store.room_bytes = sum(map(len, store.objects.values()))
+
+        run = await ground.done("prune")
+
+        assert run.outcome is Outcome.OK, run.detail
+        assert [part.figures["removed"] for part in run.parts] == [1, 1]
+
+
+async def test_a_store_that_is_full_is_not_pruned_where_somebody_works(ground: Ground) -> None:
+    """A lock that is held stays one."""
+    store = ScriptedStore(ground.clock)
+    ground.store = store
+    person = Locks(store=store, owner="a person", clock=ground.clock)
+    async with ground.running(job(schedule=NEVER), PRUNE, retention=ONE):
+        await ground.done()
+        await ground.done()
+        async with person.job(CLUSTER, "prune"):
+            store.room_bytes = 0
+
+            run = await ground.done("prune")
+
+        assert (run.outcome, run.reason) == (Outcome.SKIPPED, Reason.LOCKED)
+        assert len(await kept(ground, "docs")) == 2
 
 
 async def test_a_newest_set_that_shrank_stops_the_pruning_of_its_collection(ground: Ground) -> None:
