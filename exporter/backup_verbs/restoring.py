@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from exporter import exit_codes
+from exporter.backup.restoring.refusals import name_refusals
 from exporter.backup.restoring.run import Restorer
 from exporter.backup.restoring.words import ReplicaSeen, Restored, RestoreOptions, RestorePlan
 from exporter.backup.words import StoredSet
@@ -17,7 +18,7 @@ from exporter.clock import SystemClock
 from exporter.config.clusters import ClusterSettings
 from exporter.config.quantities import format_duration
 from exporter.config.settings import Settings
-from exporter.errors import JobError, SourceError, StoreMissing
+from exporter.errors import JobError, JobRefused, SourceError, StoreMissing
 from exporter.observe.sources import disk
 
 
@@ -34,11 +35,18 @@ class Wanted:
     force: bool
     dry_run: bool
 
+    @property
+    def name(self) -> str | None:
+        """The collection to restore into; None: one whose name is made up."""
+        return self.target if self.into is None else self.into
+
 
 async def restore_now(settings: Settings, wanted: Wanted, showing: Showing) -> int:
     """Restore, or only say what would be done; return the exit code."""
     clock = SystemClock()
     cluster = cluster_of(settings, wanted.cluster)
+    if wanted.name is not None and (problems := list(name_refusals(wanted.name))):
+        raise JobRefused("nothing is restored: " + "; ".join(problems))
     async with opened(settings, clock) as it, reached(settings, cluster, clock) as peers:
         stored = await it.found(wanted.chosen)
         options = _options(wanted, cluster)
@@ -74,7 +82,7 @@ def _its_files(stored: StoredSet) -> Iterator[None]:
 
 def _options(wanted: Wanted, cluster: ClusterSettings) -> RestoreOptions:
     return RestoreOptions(
-        target=wanted.into or wanted.target,
+        target=wanted.name,
         into=wanted.into is not None,
         force=wanted.force,
         aliases=wanted.aliases,

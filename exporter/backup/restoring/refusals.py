@@ -9,6 +9,7 @@ from exporter.backup.restoring import lineup, schema
 from exporter.backup.restoring.words import (
     LONGEST_NAME_BYTES,
     NO_NAMES,
+    NOT_IN_NAMES,
     RestoreOptions,
     ShardUpload,
     TargetSeen,
@@ -156,17 +157,30 @@ def _of_shards(manifest: Manifest, seen: TargetSeen) -> Iterator[str]:
         yield f"the shards have the ids {listed}, and those of a new collection are counted from 0"
 
 
-def _of_the_name(
-    manifest: Manifest, seen: TargetSeen, options: RestoreOptions, record: RestoreRecord | None
-) -> Iterator[str]:
-    name = printable(seen.name)
-    if seen.name in NO_NAMES:
-        yield f"{name} names no folder: a cluster that is asked for it stands still for good"
-    if (size := len(seen.name.encode())) > LONGEST_NAME_BYTES:
+def name_refusals(name: str) -> Iterator[str]:
+    """Yield why no collection can be made under a name. Pure."""
+    shown = printable(name)
+    if not name:
+        yield "the name of the target is empty"
+    if name in NO_NAMES:
+        yield f"{shown} names no folder: a cluster that is asked for it stands still for good"
+    if any(character in name for character in NOT_IN_NAMES):
+        yield (
+            f"Qdrant makes no collection {shown}: a name may have any character but"
+            ' < > : " / \\ | ? * and the control characters 0 and 31; choose another by --as'
+        )
+    if (size := len(name.encode())) > LONGEST_NAME_BYTES:
         yield (
             f"the name of the target has {size} bytes, and {LONGEST_NAME_BYTES} are the most: a cluster that"
             " is asked for it stands still for good"
         )
+
+
+def _of_the_name(
+    manifest: Manifest, seen: TargetSeen, options: RestoreOptions, record: RestoreRecord | None
+) -> Iterator[str]:
+    name = printable(seen.name)
+    yield from name_refusals(seen.name)
     if seen.name == manifest.collection and not options.into:
         yield f"{name} is the name of the collection itself; say --into {name} where you mean it"
     if seen.name in seen.aliases:

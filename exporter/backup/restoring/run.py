@@ -77,7 +77,9 @@ class Restorer:
 
     async def _begin(self, stored: StoredSet, options: RestoreOptions, *, finishing: bool = False) -> _Run:
         manifest = stored.manifest
-        name = options.target or default_target(manifest.collection, manifest.id, scratch=options.scratch)
+        name = options.target
+        if name is None:
+            name = default_target(manifest.collection, manifest.id, scratch=options.scratch)
         target = Target(name, peers=self._peers, clock=self._clock, limits=self._limits)
         seen = await target.look()
         records = await self._shelf.restores()

@@ -17,6 +17,8 @@ ASSUMED_BYTES_PER_SECOND = 50 << 20
 # name with more bytes, "." and ".." stop consensus on every peer for good (seen on 1.18.3).
 LONGEST_NAME_BYTES = 255
 NO_NAMES = frozenset({".", ".."})
+# What the server refuses to make; collections that older servers made may have them (seen on 1.18.3).
+NOT_IN_NAMES = '<>:"/\\|?*\0\x1f'
 # Of a name that we make up. A snapshot's name has the collection's and 60 bytes more, and names a folder too.
 LONGEST_OWN_NAME_BYTES = 190
 

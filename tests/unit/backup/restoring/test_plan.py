@@ -239,6 +239,19 @@ def test_a_name_that_stops_consensus_is_refused(name: str) -> None:
         plan(stored(), seen(name=name), RestoreOptions(force=True), None)
 
 
+@pytest.mark.parametrize("character", ["/", "\\", '"', "<", ">", ":", "|", "?", "*", "\0", "\x1f"])
+def test_a_name_that_a_server_refuses_is_refused_before_it_is_asked(character: str) -> None:
+    """By what a name may be, and how to choose another: an old collection may be called so."""
+    with pytest.raises(JobRefused, match=r"a name may have any character but .*--as"):
+        plan(stored(), seen(name=f"a{character}b"), RestoreOptions(force=True), None)
+
+
+def test_an_empty_name_is_refused() -> None:
+    """It is no word for the name that is made up."""
+    with pytest.raises(JobRefused, match="is empty"):
+        plan(stored(), seen(name=""), RestoreOptions(), None)
+
+
 def test_a_restore_that_is_done_is_not_done_again() -> None:
     """The target is there and proven."""
     there = seen(exists=True, description=described(10))
