@@ -208,10 +208,10 @@ class Ledger:
         if run.outcome in (Outcome.SKIPPED, Outcome.MISSED):
             record.skips[run.reason.value] = record.skips.get(run.reason.value, 0) + 1
         for part in run.parts:
-            level = part.figures.get("level", "")
+            level = part.figures.get("level")
             if part.outcome is Outcome.OK and run.ended_at is not None:
                 record.successes[part.collection, LEVEL_OF_A_RUN] = run.ended_at
-                if level:
+                if level is not None:
                     record.successes[part.collection, str(level)] = run.ended_at
         self._recent.append(run)
         await self._write([run])

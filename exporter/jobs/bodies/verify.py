@@ -74,7 +74,7 @@ class VerifyChore:
                 proof = await self._proven(stored, Level.HASHED)
             if not proof.good:
                 bad.append(f"backup {stored.manifest.id} is bad: {'; '.join(proof.problems)}")
-        figures: dict[str, Figure] = {"sets": len(sets), "level": self._level.value}
+        figures: dict[str, Figure] = {"sets": len(sets), "level": int(self._level)}
         if bad or unable:
             reason = Reason.BAD if bad else Reason.FAILED
             return Part(collection, Outcome.FAILED, reason, "; ".join(bad + unable), figures=figures)

@@ -193,14 +193,15 @@ async def test_skips_and_cancelled_runs_say_nothing_of_how_a_job_does(disk: Disk
     assert record.counts == {"failed": 1, "skipped": 1, "cancelled": 1}
 
 
-async def test_levels_that_were_proven_are_known_when_the_set_is_gone(disk: Disk) -> None:
+@pytest.mark.parametrize("level", [0, 4])
+async def test_levels_that_were_proven_are_known_when_the_set_is_gone(disk: Disk, level: int) -> None:
     """Retention may delete the very set that was restored last week."""
-    proven = Part("docs", Outcome.OK, figures={"level": "4"})
+    proven = Part("docs", Outcome.OK, figures={"level": level})
     ended = await run_of(await disk.ledger(), disk.clock, OK, parts=(proven,))
 
     assert (await disk.ledger()).record("nightly").successes == {
         ("docs", ""): ended.ended_at,
-        ("docs", "4"): ended.ended_at,
+        ("docs", str(level)): ended.ended_at,
     }
 
 

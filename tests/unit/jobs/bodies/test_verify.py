@@ -63,6 +63,7 @@ async def test_good_sets_are_proven_and_told(ground: Ground) -> None:
         run = await ground.done("proof")
 
         assert run.outcome is Outcome.OK
+        assert run.parts[0].figures == {"sets": 1, "level": 2}
         (stored,) = await ground.shelf().sets(CLUSTER)
         (hashed,) = stored.proofs
         assert hashed.at > stored.manifest.ended_at
