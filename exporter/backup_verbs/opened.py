@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from exporter.backup.intents import owner
@@ -118,13 +118,14 @@ async def reached(
     needless = tuple(source for source in SOURCES if source not in INDISPENSABLE_SOURCES)
     poll = cluster.poll.model_copy(update={"disabled_sources": needless})
     alone = settings.model_copy(update={"clusters": (cluster.model_copy(update={"poll": poll}),)})
-    async with one_look(alone, board=Board(clock=clock, expires=False), clock=clock) as watches:
+    async with (
+        one_look(alone, board=Board(clock=clock, expires=False), clock=clock) as watches,
+        AsyncExitStack() as stack,
+    ):
         peers = peers_of(watches[cluster.name], clock)
-        try:
-            yield peers
-        finally:
-            for peer in peers:
-                await peer.courier.close()
+        for peer in peers:
+            stack.push_async_callback(peer.courier.close)
+        yield peers
 
 
 async def collections_of(peers: Sequence[PeerAt]) -> frozenset[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -90,12 +91,13 @@ class Connections:
         return await self._send(request, progress, pooled=False)
 
     async def close(self) -> None:
-        """Close every connection, those in use too."""
+        """Close every connection, those in use too, also when cancelled at it."""
         self._closed = True
-        await self._lookup.close()
-        for session in (self._pooled, self._fresh):
-            if session is not None:
-                await session.close()
+        async with AsyncExitStack() as stack:
+            for session in (self._fresh, self._pooled):
+                if session is not None:
+                    stack.push_async_callback(session.close)
+            await self._lookup.close()
 
     async def _send(self, request: Request, progress: Progress, *, pooled: bool) -> aiohttp.ClientResponse:
         context = await self._tls.current() if self._door.encrypted else True

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import email
+import gc
 import re
 import ssl
+import warnings
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -480,3 +482,24 @@ async def test_no_key_is_in_what_is_raised(courier_to: CourierTo) -> None:
 
     assert "s3cr3t" not in str(raised.value)
     assert raised.value.__cause__ is None
+
+
+async def test_a_close_that_is_cancelled_leaves_no_connection_open() -> None:
+    """A daemon that is told to stop cancels runs that are at their end: nothing else closes for them."""
+    async with WireServer(answering(GOOD)) as server:
+        courier = Courier(Door(server.url), LoopClock())
+        await courier.call(keeping.cluster_status(), deadline_seconds=2.0)  # on a connection that is kept
+        await courier.call(keeping.delete_snapshot("docs", "a"), deadline_seconds=2.0)  # on one of its own
+        left: list[str] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: left.append(context["message"]))
+        closing = asyncio.create_task(courier.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.gather(closing, return_exceptions=True)
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            del courier, closing
+            gc.collect()
+
+    assert left == []
