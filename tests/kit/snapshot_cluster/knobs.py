@@ -95,6 +95,8 @@ class Knobs:
     gzips: bool = True  # a download where the client takes gzip and wants no range
     api_key: str | None = None  # without it 401
     read_only_key: str | None = None  # with it what writes is 403
+    # By peer (0, 1, 2): at so many looks after a change of shard keys it shows the shards from before.
+    late_looks: dict[int, int] = field(default_factory=dict)
     now: Callable[[], float] | None = None  # Unix time of the servers; None: the machine's
     on_request: Hook | None = None
     failures: list[Failure] = field(default_factory=list)

@@ -65,6 +65,7 @@ class Peer:
     snapshots: dict[str, dict[str, StoredSnapshot]] = field(default_factory=dict)
     running: Counter[str] = field(default_factory=Counter)
     taken: Counter[str] = field(default_factory=Counter)
+    outdated: dict[str, list[Any]] = field(default_factory=dict)  # what it shows next, by collection
     thawed: asyncio.Event = field(default_factory=asyncio.Event)
     taking: set[asyncio.Task[Any]] = field(default_factory=set)  # snapshots that a kill ends
     _runner: web.AppRunner | None = None

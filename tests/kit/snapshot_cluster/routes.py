@@ -95,7 +95,10 @@ class Routes:
                 found = self._world.named(name)
                 return views.description(found, self._world, peer.id, views.version_of(peer.version))
             case ("GET", "cluster"):
-                return views.placement(self._world.named(name), self._cluster.own_id(peer))
+                found = self._world.named(name)
+                if outdated := peer.outdated.get(name):
+                    return outdated.pop()
+                return views.placement(found, self._cluster.own_id(peer))
             case ("POST", "cluster"):
                 return self._operate(name, seen.body)
             case ("GET", "aliases"):
@@ -122,12 +125,21 @@ class Routes:
                 keys = self._world.named(name).keys
                 return {"shard_keys": [{"key": key} for key in keys]} if keys else {}
             case ("PUT", "shards"):
+                self._outdate(name)
                 self._world.create_key(name, seen.body)
                 return True
             case ("POST", "shards", "delete"):
+                self._outdate(name)
                 self._world.delete_key(name, seen.body["shard_key"])
                 return True
         return NO_ROUTE
+
+    def _outdate(self, name: str) -> None:
+        """Let the peers that hear late go on showing what is there before a change."""
+        for number, looks in self._cluster.knobs.late_looks.items():
+            peer = self._cluster.peers[number]
+            shown = views.placement(self._world.named(name), self._cluster.own_id(peer))
+            peer.outdated[name] = [shown] * looks
 
     def _points(self, peer: Peer, seen: Seen, name: str, rest: tuple[str, ...]) -> Any:
         body = seen.body or {}

@@ -12,7 +12,7 @@ from exporter.backup.restoring.settling import NotProven
 from exporter.backup.restoring.target import RestoreLimits
 from exporter.backup.words import Level, Proof, RestoreState, SetState
 from exporter.errors import JobError, JobRefused, StoreMissing
-from tests.kit.snapshot_cluster import points
+from tests.kit.snapshot_cluster import SnapshotCluster, points
 from tests.unit.backup.restoring.kit import SET_ID, ground, is_writing
 
 TARGET = default_target("docs", SET_ID)
@@ -116,6 +116,47 @@ async def test_shards_of_custom_keys_get_their_ids_again_where_others_are_missin
         assert here.cluster.world.named(TARGET).keys == {"b": [3, 4], 7: [7, 8]}
         assert here.cluster.points(TARGET) == points(40) | points(60, start=100)
         assert done.points == 100
+
+
+@pytest.mark.parametrize("peer", [1, 2])
+async def test_a_peer_that_hears_late_that_a_filler_went_is_waited_for(peer: int) -> None:
+    """Nothing is sent while a peer still shows shards that no backup has."""
+    async with ground() as here:
+        here.cluster.create("docs", **CUSTOM)
+        here.cluster.create_keys("docs", {"gone": points(1), "b": points(20)})
+        here.cluster.world.delete_key("docs", "gone")
+        kept = await here.stored("docs")
+        here.cluster.knobs.late_looks = {peer: 3}
+
+        await here.restore(kept)
+
+        assert looks_before_the_first_upload(here.cluster, peer) == 4
+        assert here.cluster.points(TARGET) == points(20)
+
+
+async def test_a_peer_that_hears_late_of_the_last_key_is_waited_for_though_it_holds_nothing_of_it() -> None:
+    """Its own replicas are all there, so only its keys tell."""
+    async with ground() as here:
+        here.cluster.create("docs", sharding_method="custom", shard_number=1)
+        here.cluster.create_keys("docs", {"a": points(20)})
+        here.cluster.create_keys("docs", {"b": points(10, start=100)})
+        kept = await here.stored("docs")
+        (holder,) = here.cluster.counts("docs")[kept.manifest.shards[-1].shard]
+        late = next(number for number in (1, 2) if number != holder)
+        here.cluster.knobs.late_looks = {late: 3}
+
+        await here.restore(kept)
+
+        assert looks_before_the_first_upload(here.cluster, late) == 4
+
+
+def looks_before_the_first_upload(cluster: SnapshotCluster, peer: int) -> int:
+    """Count how often a peer was asked for shards after the keys were made and before the first upload."""
+    seen = cluster.requests
+    upload = next(at for at, one in enumerate(seen) if "/snapshots/upload" in one.line)
+    keys = max(at for at, one in enumerate(seen[:upload]) if one.method != "GET" and "/shards" in one.path)
+    looks = [one for one in seen[keys:upload] if one.line.startswith("GET /collections/")]
+    return sum(one.peer == peer and one.path.endswith("/cluster") for one in looks)
 
 
 async def test_shards_go_to_the_peers_that_had_them_where_these_are_still_there() -> None:
