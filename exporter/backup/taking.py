@@ -149,6 +149,7 @@ async def _surveyed(collection: str, ground: Ground) -> Survey:
         log.info("backup.waiting", collection=printable(collection), reason=busy)
         with step(ground.progress, f"waiting: {busy}"):
             await asyncio.sleep(min(limits.busy_look_seconds, limits.busy_seconds - waited_seconds))
+        ground.recent.forget()  # of the peers that are at rest too: so long after, a backup asks all of them
 
 
 def _refuse(collection: str, survey: Survey) -> None:

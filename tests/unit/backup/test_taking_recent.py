@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from exporter.backup.recent import RECENT_SECONDS, Recent
+from exporter.backup.taking import SetIncomplete
 from exporter.backup.words import Manifest, SetState
 from tests.kit.clock import ManualClock
 from tests.kit.snapshot_cluster import SnapshotCluster, points
@@ -156,3 +157,28 @@ async def test_a_collection_made_anew_since_is_backed_up_as_it_is_now(run: Run) 
     assert manifest.state is SetState.COMPLETE
     assert manifest.uuid == run.cluster.world.named("c1").uuid
     assert [one.manifest.id for one in await run.ground.shelf.sets("prod", "c1")] == [manifest.id]
+
+
+async def test_a_second_try_that_waits_for_an_optimizer_keeps_what_it_got(run: Run) -> None:
+    """It is the last: what peers at rest told before the wait is no reason to throw it away."""
+    await run.take("c0")
+    run.cluster.world.upsert("c1", points(6))
+    run.clock.advance(5.0)
+    posts = looks = 0
+
+    def change(peer: int, method: str, path: str) -> None:
+        nonlocal posts, looks
+        run.clock.advance(0.001)
+        posts += method == "POST"
+        looks += path == "/telemetry?details_level=3" and posts == 3
+        run.cluster.replica("c1", 0, 1).status = "yellow" if posts == 3 and looks <= 6 else "green"
+        if method == "POST" and posts == 5:
+            run.cluster.recreate("c1", points(6))
+
+    run.cluster.knobs.on_request = change
+
+    with pytest.raises(SetIncomplete):
+        await run.take("c1")
+
+    (found,) = await run.ground.shelf.sets("prod", "c1")
+    assert found.manifest.state is SetState.INCOMPLETE
