@@ -152,7 +152,8 @@ def _show_orphans(found: Found, left: Sequence[LeftFile], now: float, showing: S
     for missing in found.missing:
         showing.warn(f"{missing.label} could not be asked: {missing.reason}")
     if not found.orphans and not left:
-        showing.say("Nothing lies there that is nobody's.")
+        where = "on those that answered" if found.missing else "there"
+        showing.say(f"Nothing lies {where} that is nobody's.")
     if found.orphans:
         showing.table(
             ("peer", "collection", "snapshot", "whose", "size", "age"),

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from exporter import exit_codes
+from exporter.backup.guard import suspicious
 from exporter.backup.restoring.refusals import name_refusals
 from exporter.backup.restoring.run import Restorer
 from exporter.backup.restoring.words import ReplicaSeen, Restored, RestoreOptions, RestorePlan
 from exporter.backup.words import StoredSet
-from exporter.backup_verbs.opened import Chosen, cluster_of, opened, reached
+from exporter.backup_verbs.opened import Chosen, Opened, cluster_of, opened, reached
 from exporter.backup_verbs.showing import Showing, size
 from exporter.clock import SystemClock
 from exporter.config.clusters import ClusterSettings
@@ -49,6 +50,8 @@ async def restore_now(settings: Settings, wanted: Wanted, showing: Showing) -> i
         raise JobRefused("nothing is restored: " + "; ".join(problems))
     async with opened(settings, clock) as it, reached(settings, cluster, clock) as peers:
         stored = await it.found(wanted.chosen)
+        if wanted.chosen.latest is not None and (doubt := await _doubt(it, stored)):
+            showing.warn(f"note: {doubt}")
         options = _options(wanted, cluster)
         if wanted.dry_run:
             restorer = Restorer(peers=peers, shelf=it.shelf, clock=clock)
@@ -69,6 +72,13 @@ async def restore_now(settings: Settings, wanted: Wanted, showing: Showing) -> i
         if warning not in told:
             showing.warn(f"note: {warning}")
     return exit_codes.DONE
+
+
+async def _doubt(it: Opened, stored: StoredSet) -> str | None:
+    """Say why retention would not trust a set: who lost half of the points by mistake wants an older one."""
+    manifest = stored.manifest
+    sets = await it.shelf.sets(manifest.cluster, manifest.collection)
+    return suspicious(one for one in sets if one.manifest.ended_at <= manifest.ended_at)
 
 
 @contextmanager

@@ -179,3 +179,16 @@ async def test_snapshots_of_others_are_shown_and_left_where_they_are(tmp_path: P
     assert (lying, left.exists()) == (["docs-x\n.snapshot"], True)
     assert [one["collection"] for one in as_json.document["snapshots"]] == ["docs"]
     assert len(as_json.document["unknown"]) == 1
+
+
+async def test_of_peers_that_could_not_be_asked_nothing_is_said_of_what_lies_there(room: Room) -> None:
+    """A person would read it as a promise."""
+    answer = Answer()
+    async with SnapshotCluster() as cluster:
+        await cluster.kill(2)
+
+        code = await show_orphans(room.settings(*cluster.urls), None, None, answer.showing)
+
+    assert code == 3
+    assert answer.lines == ["Nothing lies on those that answered that is nobody's."]
+    assert "could not be asked" in answer.warnings

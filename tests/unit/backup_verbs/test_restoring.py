@@ -1,7 +1,8 @@
-"""`backup restore` with a name that no collection can have."""
+"""`backup restore`: names that no collection can have, and a newest backup that is in doubt."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ from exporter import exit_codes
 from exporter.backup_verbs.opened import Chosen
 from exporter.backup_verbs.restoring import Wanted, restore_now
 from exporter.errors import JobRefused
+from tests.kit.sets import shard
 from tests.kit.snapshot_cluster import SnapshotCluster, points
-from tests.unit.backup_verbs.ground import Answer, Room, typed
+from tests.unit.backup_verbs.ground import ENDED_AT, Answer, Room, typed
 
 
 def wanted(set_id: str, *, target: str | None = None, into: str | None = None) -> Wanted:
@@ -61,3 +63,32 @@ async def test_such_a_name_ends_in_4_and_says_what_a_name_may_be(tmp_path: Path)
 
     assert done.code == exit_codes.REFUSED
     assert "Qdrant makes no collection a/b: a name may have any character but" in done.err
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+async def test_the_newest_backup_is_restored_with_a_word_where_it_lost_half_of_its_points(
+    tmp_path: Path, accepted: bool
+) -> None:
+    """Who deleted them by mistake wants the one before it; who accepted it knows."""
+    room = Room(tmp_path)
+    await room.keep(
+        id="20260114T080000Z-00000a", ended_at=ENDED_AT - 1, shards=(shard(points=3_000, points_after=3_000),)
+    )
+    newest = await room.keep(id="20260115T080000Z-00000a")
+    if accepted:
+        await room.shelf.accept(newest)
+    latest = replace(wanted(""), chosen=Chosen(set_id=None, latest="docs", cluster=None), dry_run=True)
+    by_id = replace(wanted(newest.id), dry_run=True)
+    answer, silent = Answer(), Answer()
+    async with SnapshotCluster(peers=1) as cluster:
+        codes = [
+            await restore_now(room.settings(*cluster.urls), latest, answer.showing),
+            await restore_now(room.settings(*cluster.urls), by_id, silent.showing),
+        ]
+
+    assert codes == [exit_codes.DONE, exit_codes.DONE]
+    doubt = (
+        "note: the newest set 20260115T080000Z-00000a has 10 points, and 20260114T080000Z-00000a has 3,000"
+    )
+    assert (doubt in answer.warnings) is not accepted
+    assert "has 10 points" not in silent.warnings
