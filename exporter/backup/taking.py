@@ -146,7 +146,8 @@ async def _surveyed(collection: str, ground: Ground) -> Survey:
         waited_seconds = clock.monotonic() - began
         if busy is None or waited_seconds >= limits.busy_seconds:
             return survey
-        log.info("backup.waiting", collection=printable(collection), reason=busy)
+        name = printable(collection)
+        log.info("backup.waiting", qdrant_cluster=ground.cluster, collection=name, reason=busy)
         with step(ground.progress, f"waiting: {busy}"):
             await asyncio.sleep(min(limits.busy_look_seconds, limits.busy_seconds - waited_seconds))
         ground.recent.forget()  # of the peers that are at rest too: so long after, a backup asks all of them
@@ -331,6 +332,7 @@ class _Run:
         tell = log.info if whole else log.warning
         tell(
             "backup.taken" if whole else "backup.incomplete",
+            qdrant_cluster=manifest.cluster,
             collection=printable(self._collection),
             set_id=manifest.id,
             state=manifest.state.value,

@@ -30,6 +30,7 @@ from exporter.backup.words import Archive, ArchivedShard, Level, Manifest, Proof
 from exporter.clock import Clock
 from exporter.errors import JobError, StoreMissing, StoreShort
 from exporter.logs import get_logger
+from exporter.printable import printable
 
 log = get_logger()
 
@@ -85,8 +86,10 @@ class Verifier:
             raise JobError(f"backup {stored.manifest.id} was removed while it was verified")
         took = self._clock.monotonic() - began
         log.info(
-            "verify.finished", set_id=stored.manifest.id, proof_level=level.value, good=not found.problems,
-            by=found.by, took_seconds=round(took, 3), problems=list(found.problems),
+            "verify.finished", qdrant_cluster=stored.manifest.cluster,
+            collection=printable(stored.manifest.collection), set_id=stored.manifest.id,
+            proof_level=level.value, good=not found.problems, by=found.by, took_seconds=round(took, 3),
+            problems=list(found.problems),
         )  # fmt: skip
         return Proof(
             level=level,
