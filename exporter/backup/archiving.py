@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from exporter.backup import layout, snapshotting
-from exporter.backup.calling import Limits, may_have_been_done
+from exporter.backup.calling import Limits
 from exporter.backup.downloading import Source, fetch
 from exporter.backup.intents import IntentBook
 from exporter.backup.judging import Taken
@@ -145,13 +145,17 @@ class Archiver:
 
     async def _made(self, peer: PeerAt, there: list[str], *, blind: bool) -> SnapshotDescription:
         with step(self._progress, f"snapshot on {peer.label}"):
+            # what a person takes after a failure must not be taken for ours by the next run
             try:
                 return await snapshotting.make(
                     peer, self._collection, there, limits=self._limits, clock=self._clock, blind=blind
                 )
-            except SourceError as error:
-                if not may_have_been_done(error):  # else the next run looks whether it came after all
-                    await self._book.is_gone(peer.label)
+            except snapshotting.NotTakenError as error:
+                await self._book.is_gone(peer.label)
+                raise error.failure from None
+            except snapshotting.SnapshotLost as error:
+                await self._book.is_gone(peer.label)
+                log.warning("snapshot.unclaimed", peer=printable(peer.label), reason=str(error))
                 raise
 
     async def _fetched(self, peer: PeerAt, snapshot: SnapshotDescription, file: str) -> Passing:

@@ -34,6 +34,14 @@ WINDOW_BEFORE_SECONDS = 120.0
 WINDOW_AFTER_SECONDS = 600.0
 
 
+class NotTakenError(Exception):
+    """By all that can be seen the server took none, and takes none. `failure`: what it answered."""
+
+    def __init__(self, failure: SourceError) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+
+
 class SnapshotLost(JobError):
     """Nobody can say which snapshot is ours: more than one appeared."""
 
@@ -121,7 +129,7 @@ async def make(
 
     It is asked for once: where no answer came, or one that says nothing, the server may still be at it,
     so we look until it is there or nothing runs any more. Only after a 429 is it asked for again.
-    Raises SourceError where the server could not do it, SnapshotLost, NameShared.
+    Raises NotTakenError; SourceError where one may still come; SnapshotLost, NameShared.
     """
     asked_at = clock.now()
     asked = keeping.create_snapshot(collection)
@@ -136,7 +144,7 @@ async def make(
                 await asyncio.sleep(wait_seconds)
                 continue
             if not may_have_been_done(error):
-                raise
+                raise NotTakenError(error) from error
             return await _Search(peer, collection, before, asked_at, limits, clock).found(error)
         if snapshot.name in before:
             raise NameShared("a snapshot of the same name lay there: somebody takes them too")
@@ -156,7 +164,7 @@ class _Search:
     clock: Clock
 
     async def found(self, failure: SourceError) -> SnapshotDescription:
-        """Look until it is there. Raises `failure` where it never comes, SnapshotLost."""
+        """Look until it is there. Raises NotTakenError, SnapshotLost, SourceError where it may still come."""
         log.info("snapshot.looked_for", peer=printable(self.peer.label), reason=str(failure))
         limits, clock = self.limits, self.clock
         began = answered = quiet_since = clock.monotonic()
@@ -180,7 +188,7 @@ class _Search:
             if quiet >= limits.quiet_looks and not (
                 patient and answered - quiet_since <= limits.blind_seconds
             ):
-                break
+                raise NotTakenError(failure) from failure
         raise failure
 
     async def _look(self) -> tuple[list[SnapshotDescription], int | None]:

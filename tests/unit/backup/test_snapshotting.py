@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.backup.snapshotting import SnapshotLost, began_at, delete, listed, make
+from exporter.backup.snapshotting import NotTakenError, SnapshotLost, began_at, delete, listed, make
 from exporter.errors import SourceError, SourceRefused, SourceTimeout, SourceUnreachable
 from tests.kit.snapshot_cluster import SnapshotAnswer, SnapshotCluster, points
 from tests.unit.backup.ground import FAST, Ground, ground_of
@@ -17,7 +17,10 @@ CREATE = r"/snapshots\?wait=true$"
 async def made(ground: Ground) -> str:
     """Take one, and return its name."""
     before = [one.name for one in await listed(ground.peers[0], "docs", FAST)]
-    return (await make(ground.peers[0], "docs", before, limits=FAST, clock=ground.clock)).name
+    try:
+        return (await make(ground.peers[0], "docs", before, limits=FAST, clock=ground.clock)).name
+    except NotTakenError as error:
+        raise error.failure from None
 
 
 def posts(ground: Ground) -> int:

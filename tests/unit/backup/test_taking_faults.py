@@ -328,6 +328,24 @@ async def test_a_server_that_cannot_take_a_snapshot_is_believed_after_some_looks
     assert posts(ground, 0) == 1
 
 
+@pytest.mark.parametrize("status", [500, 408, 403])
+async def test_a_snapshot_that_a_person_takes_after_ours_failed_is_left_alone(
+    ground: Ground, status: int
+) -> None:
+    """Who is told of the failure at night takes one by hand, minutes later: it is not ours."""
+    ground.cluster.knobs.fail("POST", CREATE, status, times=3)
+    with pytest.raises(JobError):
+        await ground.take()
+    theirs = ground.foreign(0, after_seconds=60)
+    ground.cluster.lay_snapshot(0, "docs", theirs)
+
+    manifest = await ground.take()
+
+    assert manifest.state is SetState.COMPLETE
+    assert ground.cluster.snapshots("docs") == [[theirs], [], []]
+    assert await ground.shelf.intents() == []
+
+
 async def test_a_key_without_the_right_to_take_snapshots_fails_with_its_name(ground: Ground) -> None:
     """403: no look will change that. The error is of the kind that says so."""
     ground.cluster.knobs.fail("POST", CREATE, 403, times=3, text="Forbidden")
@@ -406,6 +424,7 @@ async def test_two_new_snapshots_after_a_timeout_are_nobody_s(ground: Ground) ->
     assert manifest.state is SetState.DEGRADED
     assert any("nobody can say which is ours" in problem for problem in manifest.problems)
     assert len(ground.cluster.snapshots("docs")[0]) == 2
+    assert await ground.shelf.intents() == []
 
 
 async def test_an_uploaded_file_is_never_taken_for_a_snapshot_of_ours(ground: Ground) -> None:
