@@ -16,13 +16,15 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 
 from exporter.backup import layout
 from exporter.backup.storage.contract import Store
-from exporter.backup.storage.lease import Claim, Held, Lease
+from exporter.backup.storage.lease import GRACE_SECONDS, LEASE_SECONDS, Claim, Held, Lease
 from exporter.clock import Clock
 from exporter.errors import JobLocked, StoreFull
 from exporter.printable import printable
 
 # Another's chore takes minutes; asked more often than this, a bucket is asked for nothing.
 LOOK_AGAIN_SECONDS = 10.0
+# Of what was under way in a daemon that died the lock lasts for a lease.
+DEAD_SECONDS = LEASE_SECONDS + GRACE_SECONDS + 30.0
 
 
 class Locks:

@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from exporter.backup.storage.lease import GRACE_SECONDS, LEASE_SECONDS
 from exporter.clock import Clock
 from exporter.config.jobs import JobSettings
 from exporter.errors import (
@@ -26,7 +25,7 @@ from exporter.errors import (
 )
 from exporter.jobs.chores import Body, Chore
 from exporter.jobs.ledger import Ledger
-from exporter.jobs.locks import Locks
+from exporter.jobs.locks import DEAD_SECONDS, Locks
 from exporter.jobs.words import Cause, JobRun, Outcome, Part, Reason, Verdict, judge
 from exporter.logs import get_logger
 from exporter.printable import printable
@@ -37,8 +36,6 @@ log = get_logger()
 HEARTBEAT_SECONDS = 30.0
 # Another chore on the same collection, of a person or of another daemon, is over by then, or is a long one.
 LOCK_PATIENCE_SECONDS = 900.0
-# What is made up for was, perhaps, under way in a daemon that died, whose lock lasts for a lease.
-DEAD_SECONDS = LEASE_SECONDS + GRACE_SECONDS + 30.0
 
 NOT_BEGUN = "was not begun"
 TOO_LATE = "was not done when the run's deadline came"

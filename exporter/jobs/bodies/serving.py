@@ -67,14 +67,18 @@ def peer_of(settings: VerifyTargetSettings, clock: Clock) -> PeerAt:
     return PeerAt(urlsplit(settings.url).netloc, settings.url, courier)
 
 
-async def reap(means: Means, cluster: str, peers: Sequence[PeerAt]) -> None:
-    """Remove what killed proofs restored there. A proof under way has the lock of what it proves."""
+async def reap(means: Means, cluster: str, peers: Sequence[PeerAt], *, patience_seconds: float = 0.0) -> None:
+    """Remove what killed proofs restored there. A proof under way has the lock of what it proves.
+
+    With patience a lock whose owner died is waited for.
+    """
+    locks = means.locks
     reaper = Reaper(peers=peers, shelf=means.shelf, clock=means.clock)
     for record in await means.shelf.restores():
         if not record.scratch or record.cluster != cluster:
             continue
         try:
-            async with means.locks.collection(cluster, record.collection):
+            async with locks.collection(cluster, record.collection, patience_seconds=patience_seconds):
                 if await reaper.remove(record):
                     log.info("restore.reaped", collection=printable(record.target))
         except JobLocked:

@@ -10,6 +10,7 @@ from exporter.backup.survey import PeerAt
 from exporter.errors import JobError, JobLocked
 from exporter.jobs.bodies.means import Means
 from exporter.jobs.bodies.serving import places, reap
+from exporter.jobs.locks import DEAD_SECONDS
 from exporter.logs import get_logger
 
 log = get_logger()
@@ -22,29 +23,38 @@ class Tidying:
         self._means = means
 
     async def everything(self, cluster: str) -> None:
-        """Do all of it, as at the start of a daemon; what fails is logged, and done by the next backup."""
+        """Do all of it, as at the start of a daemon; what fails is logged, and done by the next backup.
+
+        A daemon that is started anew at once finds the locks of the one that was killed, and waits for them.
+        """
         try:
             async with self._means.reached(cluster) as peers:
-                await self.intents(cluster, peers)
+                await self.intents(cluster, peers, patience_seconds=DEAD_SECONDS)
                 await self.orphans(cluster, peers)
             async with places(self._means, cluster) as targets:
                 if targets is not None:
-                    await reap(self._means, cluster, targets)
+                    await reap(self._means, cluster, targets, patience_seconds=DEAD_SECONDS)
         except JobError as error:
             log.warning("tidying.failed", qdrant_cluster=cluster, error=str(error))
 
     async def intents(
-        self, cluster: str, peers: Sequence[PeerAt], *, but: frozenset[str] = frozenset()
+        self,
+        cluster: str,
+        peers: Sequence[PeerAt],
+        *,
+        but: frozenset[str] = frozenset(),
+        patience_seconds: float = 0.0,
     ) -> None:
         """Clear up after backups that were killed; `but` those of collections that a backup is about to take.
 
-        What somebody works on is left alone. Raises StoreError.
+        What somebody works on is left alone; with patience a lock whose owner died is waited for. Raises
+        StoreError.
         """
         means = self._means
         open_ = {one.collection for one in await means.shelf.intents() if one.cluster == cluster}
         for collection in sorted(open_ - but):
             try:
-                async with means.locks.collection(cluster, collection):
+                async with means.locks.collection(cluster, collection, patience_seconds=patience_seconds):
                     await reconcile(
                         means.shelf, peers, cluster=cluster, collection=collection, limits=means.limits
                     )

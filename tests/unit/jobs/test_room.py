@@ -14,6 +14,7 @@ from exporter.config.backup import BackupSettings, StoreSettings, VerifySettings
 from exporter.config.jobs import JobCollections
 from exporter.config.secret import Secret
 from exporter.errors import ConfigError, JobError, JobRefused
+from exporter.jobs.locks import Locks
 from exporter.jobs.once import run_job
 from exporter.jobs.words import Cause, JobRun, Outcome, Reason
 from exporter.state import JobBatch, KnownJob
@@ -366,6 +367,28 @@ async def test_what_a_killed_backup_left_is_cleared_up_at_the_next_start(ground:
     async with ground.running(job(schedule=NEVER)):
         await until(lambda: ground.cluster.snapshots("docs") == [[], [], []])
         await until(lambda: ground.reading("qdrantx_backup_orphan_bytes", "a") == 0)
+
+    assert await ground.shelf().intents() == []
+
+
+async def test_what_a_killed_backup_left_is_cleared_up_once_its_lock_ended(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Started anew at once, a daemon finds the lock of the killed one; the next run may be a day away."""
+    monkeypatch.setattr("exporter.jobs.locks.LOOK_AGAIN_SECONDS", 0.01)
+    left = "docs-392660894735341-2026-11-26-02-30-00.snapshot"
+    ground.cluster.lay_snapshot(0, "docs", left)
+    part = PeerIntent("a", ground.cluster.ids[0], (), 1_800_000_000.0, left)
+    intent = BackupIntent("20261126T023000Z-1a2b3c", CLUSTER, "docs", 1_800_000_000.0, "a host", (part,))
+    await ground.shelf().save_intent(intent)
+    killed = Locks(store=ground.shelf().store, owner="a host process 7", clock=ground.clock)
+
+    async with ground.running(job(schedule=NEVER)):
+        async with killed.collection(CLUSTER, "docs"):
+            await until(lambda: bool(ground.cluster.lines()))
+            await asyncio.sleep(0.1)
+            assert ground.cluster.snapshots("docs")[0] == [left]
+        await until(lambda: ground.cluster.snapshots("docs") == [[], [], []])
 
     assert await ground.shelf().intents() == []
 
