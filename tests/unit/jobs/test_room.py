@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -383,11 +384,14 @@ async def test_what_a_killed_backup_left_is_cleared_up_once_its_lock_ended(
     await ground.shelf().save_intent(intent)
     killed = Locks(store=ground.shelf().store, owner="a host process 7", clock=ground.clock)
 
+    lock = AsyncExitStack()
+    await lock.enter_async_context(killed.collection(CLUSTER, "docs"))
+
     async with ground.running(job(schedule=NEVER)):
-        async with killed.collection(CLUSTER, "docs"):
-            await until(lambda: bool(ground.cluster.lines()))
-            await asyncio.sleep(0.1)
-            assert ground.cluster.snapshots("docs")[0] == [left]
+        await until(lambda: bool(ground.cluster.lines()))
+        await asyncio.sleep(0.1)
+        assert ground.cluster.snapshots("docs")[0] == [left]
+        await lock.aclose()
         await until(lambda: ground.cluster.snapshots("docs") == [[], [], []])
 
     assert await ground.shelf().intents() == []

@@ -54,6 +54,11 @@ async def at_once(function: Callable[..., Any], *arguments: Any) -> Any:
     return function(*arguments)
 
 
+# A busy machine makes a good answer late; a test of one that never comes need not wait so long.
+PATIENT = Limits(deadline_seconds=20.0, fanout_deadline_seconds=10.0)
+HASTY = Limits(deadline_seconds=0.5, fanout_deadline_seconds=0.3)
+
+
 class Polled:
     """A poller of one URL with its Board."""
 
@@ -63,6 +68,7 @@ class Polled:
         sources: Sequence[Source],
         deployment: Alone | None = None,
         pace_seconds: float = 15.0,
+        limits: Limits = PATIENT,
     ) -> None:
         self.board = Board(clock=LoopClock())
         self.gateway = Gateway(
@@ -76,7 +82,7 @@ class Polled:
             pacer=Pacer(
                 base_seconds=dict.fromkeys((s.name for s in sources), pace_seconds), budget_ratio=0.5
             ),
-            limits=Limits(deadline_seconds=0.5, fanout_deadline_seconds=0.3),
+            limits=limits,
             board=self.board,
             clock=LoopClock(),
             deployment=deployment or Alone(),
@@ -154,7 +160,7 @@ async def test_a_hung_peer_is_down_within_the_deadline_and_has_no_success() -> N
     """It accepts the connection and never answers."""
     async with WireServer(silent) as server:
         started = asyncio.get_running_loop().time()
-        readings = await once(Polled(server.url, everything()))
+        readings = await once(Polled(server.url, everything(), limits=HASTY))
 
     assert asyncio.get_running_loop().time() - started == pytest.approx(0.5)
     assert readings["up{peer=qdrant:6333}"] == 0
@@ -234,7 +240,8 @@ async def test_a_sweep_gives_up_where_nothing_answers() -> None:
 
     names = [f"collection-{number}" for number in range(1_000)]
     async with ReplayServer(answer=answer) as server:
-        polled = Polled(server.url, [Healthz(), Cluster(), TelemetrySource(), MemorySource()], Alone(names))
+        sources = [Healthz(), Cluster(), TelemetrySource(), MemorySource()]
+        polled = Polled(server.url, sources, Alone(names), limits=HASTY)
         async with asyncio.timeout(5):
             readings = await once(polled)
 
