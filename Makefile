@@ -7,8 +7,8 @@ UV_VERSION := 0.13.9
 PYTHON ?= $(firstword $(foreach candidate,python3.11 python3,$(shell \
 	$(candidate) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(candidate))))
 
-# Tests wait most of the time: three at once take two cores; on a real server of yours one after the other.
-WORKERS := $(if $(QDRANT_URL),0,3)
+# Two at once: many wait, and three make good answers late on two cores; on a real server of yours one by one.
+WORKERS := $(if $(QDRANT_URL),0,2)
 
 UV := .tools/bin/uv
 UV_READY := .tools/uv-$(UV_VERSION)
