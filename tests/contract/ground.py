@@ -35,6 +35,7 @@ DIMENSION = 64
 BATCH_POINTS = 500  # a body well under 1 MB, which aiohttp sends in one piece
 # The optimizer of a real server wakes every few seconds where nothing was written.
 PATIENCE_SECONDS = 60.0
+BOUNDARY = "of-a-form-with-a-snapshot"
 LOOK_EVERY_SECONDS = 0.02
 # Waits for a pause in the writes, as short as the survey of a shard lets it be seen.
 PACING = Pacing(quiet_seconds=0.05, patience_seconds=1.0)
@@ -110,11 +111,15 @@ class Qdrant:
     async def upload(self, path: str, file: bytes, *, field: str = "snapshot") -> Answered:
         """Send the first peer a form with one file in it, on a connection of its own.
 
-        A server that refuses early hangs up without a word once it has answered.
+        A server that refuses early hangs up once it has answered: a form that is not sent in one piece by
+        then loses the answer.
         """
-        headers = {} if self.api_key is None else {"api-key": self.api_key}
-        form = aiohttp.FormData()
-        form.add_field(field, file, filename="made.snapshot", content_type="application/octet-stream")
+        headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+        if self.api_key is not None:
+            headers["api-key"] = self.api_key
+        about = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"; filename="made.snapshot"'
+        kind = "Content-Type: application/octet-stream\r\n\r\n"
+        form = f"{about}\r\n{kind}".encode() + file + f"\r\n--{BOUNDARY}--\r\n".encode()
         target = URL(self.urls[0] + path, encoded=True)
         async with (
             aiohttp.ClientSession() as session,
