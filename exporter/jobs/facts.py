@@ -27,6 +27,12 @@ def cluster_of(job: JobSettings, clusters: Sequence[str]) -> str:
     return job.cluster if job.cluster is not None else clusters[0]
 
 
+def no_such_job(jobs: Iterable[JobSettings]) -> str:
+    """Say that a job is not among these, which are all there are."""
+    names = ", ".join(job.name for job in jobs) or "none"
+    return f"there is no job of this name in the configuration; there are: {names}"
+
+
 def level_of(job: JobSettings) -> Level:
     """Return up to which level a verify job proves."""
     return DEFAULT_LEVEL if job.level is None else Level(str(job.level))
@@ -51,8 +57,6 @@ def job_facts(job: JobSettings, cluster: str, record: Record, now: float, *, can
         cluster=cluster,
         running=record.running is not None,
         next_run_at=next(iter(next_fires(job.schedule, now, 1)), None),
-        last_started_at=None if begun is None else begun.started_at,
-        last_ended_at=None if begun is None else begun.ended_at,
         last_status=FAILED if cannot else status,
         last_duration_seconds=None if begun is None else begun.took_seconds,
         last_success_at=record.last_success_at,

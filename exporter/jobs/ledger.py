@@ -139,16 +139,7 @@ class Ledger:
     async def begin(self, job: JobSettings, cluster: str, *, planned_at: float, cause: Cause) -> JobRun:
         """Write down that a run begins now."""
         now = self._clock.now()
-        run = JobRun(
-            id=self._taken_id(),
-            job=job.name,
-            cluster=cluster,
-            kind=job.kind,
-            cause=cause,
-            planned_at=planned_at,
-            started_at=now,
-            heartbeat_at=now,
-        )
+        run = replace(self._new_run(job, cluster, planned_at, cause), started_at=now, heartbeat_at=now)
         self.record(job.name).take(run)
         await self._write([run])
         return run
@@ -185,13 +176,8 @@ class Ledger:
         cause: Cause = Cause.SCHEDULE,
     ) -> JobRun:
         """Write down a run that was due and did not come about."""
-        run = JobRun(
-            id=self._taken_id(),
-            job=job.name,
-            cluster=cluster,
-            kind=job.kind,
-            cause=cause,
-            planned_at=planned_at,
+        run = replace(
+            self._new_run(job, cluster, planned_at, cause),
             ended_at=self._clock.now(),
             outcome=verdict.outcome,
             reason=verdict.reason,
@@ -216,9 +202,17 @@ class Ledger:
         self._recent.append(run)
         await self._write([run])
 
-    def _taken_id(self) -> int:
+    def _new_run(self, job: JobSettings, cluster: str, planned_at: float, cause: Cause) -> JobRun:
+        """Return a run of which nothing came yet, under the next number."""
         self._next_id += 1
-        return self._next_id - 1
+        return JobRun(
+            id=self._next_id - 1,
+            job=job.name,
+            cluster=cluster,
+            kind=job.kind,
+            cause=cause,
+            planned_at=planned_at,
+        )
 
     async def _write(self, runs: Iterable[JobRun]) -> None:
         """Store what changed, and what could not be stored before; a disk that says no is logged once."""

@@ -11,7 +11,7 @@ from exporter.board import Board
 from exporter.clock import Clock
 from exporter.config.settings import Settings
 from exporter.errors import JobError
-from exporter.jobs.facts import cluster_of
+from exporter.jobs.facts import cluster_of, no_such_job
 from exporter.jobs.ledger import Ledger
 from exporter.jobs.making import make_works
 from exporter.jobs.published import Published
@@ -47,8 +47,7 @@ async def run_job(
     )
     job = next((job for job in settings.jobs if job.name == name), None)
     if works is None or job is None:
-        names = ", ".join(job.name for job in settings.jobs) or "none"
-        raise JobError(f"there is no job of this name in the configuration; there are: {names}")
+        raise JobError(no_such_job(settings.jobs))
     try:
         await ledger.know(settings.jobs)
         cluster = cluster_of(job, works.clusters)

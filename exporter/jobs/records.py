@@ -81,8 +81,6 @@ class JobFacts:
     cluster: str
     running: bool
     next_run_at: float | None = None
-    last_started_at: float | None = None
-    last_ended_at: float | None = None
     last_status: int | None = None  # OK, FAILED or PARTLY
     last_duration_seconds: float | None = None
     last_success_at: float | None = None  # of a whole run

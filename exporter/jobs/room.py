@@ -24,7 +24,7 @@ from exporter.config.backup import StoreSettings
 from exporter.config.jobs import JobSettings
 from exporter.config.settings import Settings
 from exporter.jobs.due import overdue
-from exporter.jobs.facts import cluster_of, covered, job_facts
+from exporter.jobs.facts import cluster_of, covered, job_facts, no_such_job
 from exporter.jobs.ledger import Ledger
 from exporter.jobs.making import make_works
 from exporter.jobs.published import Published
@@ -310,8 +310,7 @@ class Jobs:
         """Begin a run that a person asks for; return its number to come, or why there is none."""
         job, works, running = self._job(name), self._works, self._ledger.record(name).running
         if job is None or works is None:
-            names = ", ".join(job.name for job in self._jobs()) or "none"
-            return f"there is no job of this name in the configuration; there are: {names}"
+            return no_such_job(self._jobs())
         if name in self._tasks:
             return f"it is under way{'' if running is None else f', as run {running.id}'}"
         return self._begin(works, job, self._clock.now(), Cause.PERSON)

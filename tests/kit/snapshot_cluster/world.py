@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from exporter.embedded.collection_config import DEFAULT_HNSW, DEFAULT_OPTIMIZERS, ENGINE_WAL
 from tests.kit.snapshot_cluster.archives import PointId, Points, ShardFolder
 
 ACTIVE, DEAD = "Active", "Dead"
@@ -16,25 +17,9 @@ Key = str | int | None
 
 # What a server fills in where a create body says nothing.
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    "hnsw_config": {
-        "m": 16,
-        "ef_construct": 100,
-        "full_scan_threshold": 10000,
-        "max_indexing_threads": 0,
-        "on_disk": False,
-    },
-    "optimizer_config": {
-        "deleted_threshold": 0.2,
-        "vacuum_min_vector_number": 1000,
-        "default_segment_number": 0,
-        "max_segment_size": None,
-        "memmap_threshold": None,
-        "indexing_threshold": 10000,
-        "flush_interval_sec": 5,
-        "max_optimization_threads": None,
-        "prevent_unoptimized": None,
-    },
-    "wal_config": {"wal_capacity_mb": 32, "wal_segments_ahead": 0, "wal_retain_closed": 1},
+    "hnsw_config": DEFAULT_HNSW,
+    "optimizer_config": DEFAULT_OPTIMIZERS,
+    "wal_config": ENGINE_WAL,
 }
 PARAMS = ("vectors", "sparse_vectors", "read_fan_out_factor", "read_fan_out_delay_ms")
 
