@@ -17,6 +17,7 @@ FLOORS = (
     ("model", "errors", "clock", "logs", "printable", "exit_codes"),
     ("config", "qdrant", "state"),
     ("board", "backup"),
+    ("operations",),
     ("observe", "exposition", "web", "alerting", "jobs"),
     # what joins two rooms of the floor below, for app
     ("memory", "status", "catalogue", "one_look", "reach"),
@@ -24,7 +25,7 @@ FLOORS = (
     ("app",),
     # the bodies of verbs
     ("once", "probing", "catalog", "forgetting", "canaries", "demo", "alert_verbs", "backup_verbs"),
-    ("cli", "cli_alerting", "cli_backup", "cli_start", "__main__"),
+    ("cli", "cli_alerting", "cli_backup", "cli_vacuum", "cli_start", "__main__"),
 )
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 # The foundation's words build on each other, and `python -m exporter` is the command itself.
@@ -33,24 +34,36 @@ ONE_FLOOR_TOGETHER = (FLOORS[0], FLOORS[-1])
 # Which module, or room with all its modules, may import a third-party package; sqlite3 for the same reason.
 DOORS = {
     "aiohttp": ("qdrant", "embedded"),
+    "backports": ("backup.exporting.compression",),
+    "compression": ("backup.exporting.compression",),
     "apprise": ("alerting.receivers.apprise",),
     "apscheduler": ("jobs",),
     "bcrypt": ("web",),
     "httpx": ("alerting",),
     "httptools": ("web",),
     "isal": ("exposition",),
-    "msgspec": ("qdrant", "observe", "embedded", "alerting", "state", "backup", "jobs"),
+    "msgspec": ("qdrant", "observe", "embedded", "alerting", "state", "backup", "operations", "jobs"),
     "obstore": ("backup.storage",),
     "prometheus_client": ("exposition",),
     "pydantic": ("config", "web.web_file"),
     "pydantic_core": ("config",),
     "qdrant_edge": ("embedded", "backup.archive"),
     "re2": ("config.expressions",),
-    "rich": ("cli", "cli_backup", "cli_start", "once", "probing", "demo", "alert_verbs", "backup_verbs"),
+    "rich": (
+        "cli",
+        "cli_backup",
+        "cli_vacuum",
+        "cli_start",
+        "once",
+        "probing",
+        "demo",
+        "alert_verbs",
+        "backup_verbs",
+    ),
     "sqlite3": ("state",),
     "starlette": ("web",),
     "structlog": ("logs",),
-    "typer": ("cli", "cli_alerting", "cli_backup", "cli_start"),
+    "typer": ("cli", "cli_alerting", "cli_backup", "cli_vacuum", "cli_start"),
     "uvicorn": ("web",),
     "yaml": ("config", "web.web_file", "alerting.rules.prometheus"),
     "yarl": ("qdrant",),  # aiohttp's URLs

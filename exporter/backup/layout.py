@@ -2,9 +2,10 @@
 
     CLUSTER/COLLECTION/ID/manifest.json       written last: without it there is no set
     CLUSTER/COLLECTION/ID/PEER.snapshot       one archive a peer
+    CLUSTER/COLLECTION/ID/KEY-NUMBER.points   a chunk of an export; .jsonl.zst where it is for people
     CLUSTER/COLLECTION/ID/proof-LEVEL.json    the newest proof of a level
     CLUSTER/COLLECTION/ID/accepted.json
-    intents/ID.json    restores/ID.json    locks/…
+    intents/ID.json    restores/ID.json    exports/ID.json    thresholds/ID.json    locks/…
 
 Whatever a cluster, a collection or a peer is called, its part of a path has letters, digits, "_", "-", ".",
 "%" and "~" only, never begins with a dot and fits into every file system.
@@ -21,18 +22,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from exporter.backup.words import Level
+from exporter.backup.words import Encoding, Level
 from exporter.errors import JobError
 
 INTENTS = "intents"
 RESTORES = "restores"
+EXPORTS = "exports"
+THRESHOLDS = "thresholds"
 LOCKS = "locks"
 MANIFEST = "manifest.json"
 ACCEPTED = "accepted.json"
 ARCHIVE_SUFFIX = ".snapshot"
+CHUNK_SUFFIXES = {Encoding.MSGPACK: ".points", Encoding.JSONL: ".jsonl.zst"}
 
 # Folders at the top that are no cluster's.
-_OURS = frozenset({INTENTS, RESTORES, LOCKS})
+_OURS = frozenset({INTENTS, RESTORES, EXPORTS, THRESHOLDS, LOCKS})
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.")
 # A file's name has 255 bytes at most, of which a suffix and a temporary file's marks need some. A longer
 # part keeps its beginning, for people, and has the hash of the whole name.
@@ -40,6 +44,9 @@ _LONGEST_PART = 200
 _KEPT_OF_LONG = 120
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 _ARCHIVE = re.compile(r"[A-Za-z0-9_%~-][A-Za-z0-9_.%~-]*" + re.escape(ARCHIVE_SUFFIX))
+# The number of its shard key among all, and its own among those of the key; of one that is written again
+# after a kill, another number.
+_CHUNK = re.compile(r"\d{4}-\d{6}(\.points|\.jsonl\.zst)")
 _ID_TIME = "%Y%m%dT%H%M%SZ"
 # No name is encoded to this: "~" comes after 120 characters or not at all.
 _WHOLE_CLUSTER = "~cluster"
@@ -73,8 +80,8 @@ class Place:
         return f"{self.folder}/proof-{level.value}.json"
 
     def file(self, name: str) -> str:
-        """The path of an archive by its name. Raises JobError where that is no name of ours."""
-        if not _ARCHIVE.fullmatch(name):
+        """The path of an archive or a chunk by its name. Raises JobError where that is no name of ours."""
+        if not (_ARCHIVE.fullmatch(name) or _CHUNK.fullmatch(name)):
             raise JobError(f"backup {self.id}: its manifest names a file as we never do; it is not ours")
         return f"{self.folder}/{name}"
 
@@ -110,6 +117,21 @@ def cluster_folder(cluster: str) -> str:
 def archive_file(peer: str) -> str:
     """Return the name of a peer's archive within a set, by the peer's label."""
     return encoded(peer) + ARCHIVE_SUFFIX
+
+
+def chunk_file(key_number: int, number: int, encoding: Encoding) -> str:
+    """Return the name of a chunk within a set: of the shard key with this number, the so manieth of it."""
+    return f"{key_number:04}-{number:06}{CHUNK_SUFFIXES[encoding]}"
+
+
+def export_path(set_id: str) -> str:
+    """Return where the record of an export under way lies. Raises JobError where the id is none."""
+    return f"{EXPORTS}/{checked_id(set_id)}.json"
+
+
+def thresholds_path(intent_id: str) -> str:
+    """Return where the intent of changed thresholds lies. Raises JobError where the id is none."""
+    return f"{THRESHOLDS}/{checked_id(intent_id)}.json"
 
 
 def intent_path(set_id: str) -> str:

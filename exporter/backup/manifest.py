@@ -11,10 +11,18 @@ from typing import TypeVar
 
 import msgspec
 
-from exporter.backup.words import MANIFEST_FORMAT, BackupIntent, Manifest, Proof, RestoreRecord
+from exporter.backup.words import (
+    MANIFEST_FORMAT,
+    BackupIntent,
+    ExportRecord,
+    Manifest,
+    Proof,
+    RestoreRecord,
+    ThresholdIntent,
+)
 from exporter.errors import JobError
 
-T = TypeVar("T", BackupIntent, Proof, RestoreRecord)
+T = TypeVar("T", BackupIntent, ExportRecord, Proof, RestoreRecord, ThresholdIntent)
 
 
 class _Written(msgspec.Struct):
@@ -66,7 +74,9 @@ def decode(data: bytes, path: str) -> Manifest:
     return manifest
 
 
-def encode_document(document: BackupIntent | Proof | RestoreRecord | Accepted) -> bytes:
+def encode_document(
+    document: BackupIntent | ExportRecord | Proof | RestoreRecord | ThresholdIntent | Accepted,
+) -> bytes:
     """Write a small document."""
     return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
 

@@ -14,7 +14,16 @@ from exporter.backup import layout
 from exporter.backup.layout import Place
 from exporter.backup.manifest import Accepted, decode, decode_document, encode, encode_document
 from exporter.backup.storage.contract import Store, Stored
-from exporter.backup.words import BackupIntent, Level, Manifest, Proof, RestoreRecord, StoredSet
+from exporter.backup.words import (
+    BackupIntent,
+    ExportRecord,
+    Level,
+    Manifest,
+    Proof,
+    RestoreRecord,
+    StoredSet,
+    ThresholdIntent,
+)
 from exporter.clock import Clock
 from exporter.errors import JobError, StoreMissing, StoreTaken
 from exporter.logs import get_logger
@@ -22,7 +31,7 @@ from exporter.logs import get_logger
 log = get_logger()
 
 T = TypeVar("T")
-R = TypeVar("R", BackupIntent, RestoreRecord)
+R = TypeVar("R", BackupIntent, ExportRecord, RestoreRecord, ThresholdIntent)
 
 # Small files read at once: a store far away answers in 50 ms, and a year of nightly sets of twenty
 # collections is 7,000 manifests.
@@ -187,6 +196,31 @@ class Shelf:
     async def remove_restore(self, restore_id: str) -> None:
         """Forget a restore."""
         await self.store.delete(layout.restore_path(restore_id))
+
+    async def save_export(self, record: ExportRecord) -> None:
+        """Keep how far an export came, in place of what was kept of it."""
+        changed = replace(record, changed_at=self._clock.now())
+        await self.store.put(layout.export_path(record.id), encode_document(changed))
+
+    async def exports(self) -> list[ExportRecord]:
+        """Return the records of all exports under way, oldest first; what cannot be read is only logged."""
+        return await self._documents(layout.EXPORTS, ExportRecord)
+
+    async def remove_export(self, export_id: str) -> None:
+        """Forget an export: it is a set now, or given up."""
+        await self.store.delete(layout.export_path(export_id))
+
+    async def save_thresholds(self, intent: ThresholdIntent) -> None:
+        """Write down which thresholds of a collection are about to be changed, and what they were."""
+        await self.store.put(layout.thresholds_path(intent.id), encode_document(intent))
+
+    async def thresholds(self) -> list[ThresholdIntent]:
+        """Return all open intents of thresholds, oldest first; what cannot be read is only logged."""
+        return await self._documents(layout.THRESHOLDS, ThresholdIntent)
+
+    async def close_thresholds(self, intent_id: str) -> None:
+        """Forget an intent of thresholds: they are what they were."""
+        await self.store.delete(layout.thresholds_path(intent_id))
 
     # --- inside ------------------------------------------------------------------------------------
 

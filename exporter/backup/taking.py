@@ -27,7 +27,7 @@ from exporter.backup.recent import Recent
 from exporter.backup.shelf import Shelf
 from exporter.backup.survey import MissingPeer, PeerAt, Survey, look, schema_of_archive
 from exporter.backup.words import (
-    MANIFEST_FORMAT,
+    SNAPSHOT_FORMAT,
     ArchivedShard,
     BackupIntent,
     Level,
@@ -243,7 +243,7 @@ class _Run:
         if described is None and first is None:
             raise JobError(f"no peer says the settings of {printable(self._collection)}")
         manifest = Manifest(
-            format=MANIFEST_FORMAT,
+            format=SNAPSHOT_FORMAT,
             id=self._place.id,
             cluster=ground.cluster,
             collection=self._collection,

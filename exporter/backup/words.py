@@ -1,8 +1,8 @@
 """The words of backups: what a set is, what is proven of it, what was restored. No I/O.
 
-A set is what one run stored of one collection: an archive (a Qdrant snapshot) of each peer and a manifest.
-It is there once its manifest is, which is written last. Everything here is stored as JSON, so a field may
-be added with a default and never renamed.
+A set is what one run stored of one collection, with a manifest: an archive (a Qdrant snapshot) of each
+peer, or an export, which is the points themselves in chunks. It is there once its manifest is, which is
+written last. Everything here is stored as JSON, so a field may be added with a default and never renamed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-MANIFEST_FORMAT = 1
+MANIFEST_FORMAT = 2  # the newest that is read
+SNAPSHOT_FORMAT = 1
+EXPORT_FORMAT = 2  # whoever reads up to 1 would take an export for an empty set
 
 ShardKey = str | int | None
 
@@ -77,6 +79,53 @@ class KeyLayout:
     shards: tuple[int, ...]
 
 
+class SetKind(StrEnum):
+    """What a set is made of."""
+
+    SNAPSHOT = "snapshot"  # archives: exact and fast, for the same minor version of the server or the next
+    EXPORT = "export"  # chunks: the points themselves, for any version and any layout
+
+
+class Encoding(StrEnum):
+    """How an export's points are written."""
+
+    MSGPACK = "msgpack"  # records of raw little-endian vectors, in zstd
+    JSONL = "jsonl"  # a line of JSON a point, in zstd: for people
+
+
+class Consistency(StrEnum):
+    """What an export says of writers."""
+
+    QUIESCED = "quiesced"  # nobody wrote, by every replica's own count of operations
+    FUZZY = "fuzzy"  # somebody wrote, or nobody can say: points may be from moments that differ
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A stretch of an export's points, ascending by id, of one shard key."""
+
+    file: str  # its name within the set
+    key: ShardKey
+    points: int
+    size_bytes: int
+    sha256: str
+    first: int | str  # ids, as the server writes them
+    last: int | str
+    content: str  # content hash of its points (backup/content.py)
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What is known of an export beyond its chunks."""
+
+    encoding: Encoding
+    consistency: Consistency
+    reasons: tuple[str, ...]  # why it is fuzzy, for people
+    losses: tuple[str, ...]  # what an import cannot bring back as it was, for people; () when nothing
+    points_before: int | None  # counted exactly, over all shard keys
+    points_after: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """All that is known of a set. Restoring needs nothing else."""
@@ -100,21 +149,30 @@ class Manifest:
     archives: tuple[Archive, ...]
     shards: tuple[ShardCopy, ...]  # ascending
     op_numbers: dict[str, int]  # "shard/peer_id" -> update_queue.op_num after the last snapshot, where told
+    kind: SetKind = SetKind.SNAPSHOT
+    # Of an export, by key and then by id; `archives` and `shards` are empty then.
+    chunks: tuple[Chunk, ...] = ()
+    export: Export | None = None
 
     @property
     def points(self) -> int | None:
         """Points of all shards, one replica each; None where one is unknown."""
+        if self.kind is SetKind.EXPORT:
+            return sum(chunk.points for chunk in self.chunks)
         counts = [shard.points for shard in self.shards]
         return None if any(count is None for count in counts) else sum(c for c in counts if c is not None)
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all archives."""
-        return sum(archive.size_bytes for archive in self.archives)
+        """Bytes of all archives, or of all chunks."""
+        chunks = sum(chunk.size_bytes for chunk in self.chunks)
+        return chunks + sum(archive.size_bytes for archive in self.archives)
 
     @property
     def settled(self) -> bool:
         """Nobody wrote while it was taken."""
+        if self.export is not None:
+            return self.export.consistency is Consistency.QUIESCED
         return all(shard.settled for shard in self.shards)
 
 
@@ -225,3 +283,54 @@ class BackupIntent:
     opened_at: float
     owner: str  # host and process, for people
     peers: tuple[PeerIntent, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRecord:
+    """How far an export came. The same export goes on from here; its chunks lie in the folder of its set."""
+
+    id: str  # of the set
+    cluster: str
+    collection: str
+    encoding: Encoding
+    opened_at: float  # Unix seconds
+    changed_at: float
+    uuid: str | None  # of the collection
+    versions: dict[str, str]  # by peer label, when it began
+    # What was seen before the first point was read: "shard/peer_id" -> op_num, and when its server began.
+    op_numbers: dict[str, int]
+    started: dict[str, str]
+    points_before: int | None
+    chunks: tuple[Chunk, ...] = ()
+    done: tuple[ShardKey, ...] = ()  # keys that were read to their end; (None,) with automatic sharding
+
+
+class Purpose(StrEnum):
+    """Why thresholds of a collection are others than their owner set."""
+
+    VACUUM = "vacuum"
+    IMPORT = "import"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """A field of a collection's `optimizers_config` that is changed for a while."""
+
+    field: str
+    was: float | None  # as the server said; None: unset, which cannot be set again
+    put: float  # what we set
+    back: float  # what is put back: what it was, or this version's default
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdIntent:
+    """Thresholds that are changed for a while, written before they are. Open until they are put back."""
+
+    id: str  # as a set's id
+    cluster: str
+    collection: str
+    uuid: str | None  # of the collection; None where the server tells none
+    purpose: Purpose
+    opened_at: float  # Unix seconds
+    owner: str  # host and process, for people
+    changes: tuple[FieldChange, ...]

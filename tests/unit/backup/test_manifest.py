@@ -49,7 +49,7 @@ def test_a_manifest_of_a_newer_format_says_what_to_use() -> None:
     """Guessing at it could restore half a set."""
     data = encode(manifest()).replace(b'"format":1', b'"format":9', 1)
 
-    with pytest.raises(JobError, match=r"manifest.json: written in format 9 .* up to format 1; use"):
+    with pytest.raises(JobError, match=r"manifest.json: written in format 9 .* up to format 2; use"):
         decode(data, PATH)
 
 

@@ -1,0 +1,1 @@
+"""An export put into a new collection, and proven there."""

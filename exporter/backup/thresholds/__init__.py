@@ -1,0 +1,1 @@
+"""Thresholds of optimizers that are changed for a while, and put back whatever comes."""

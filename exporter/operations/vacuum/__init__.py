@@ -1,0 +1,1 @@
+"""Rebuilding segments that hold many deleted points, without doing harm."""
