@@ -54,28 +54,8 @@ class Means:
             yield peers
 
     async def collections(self, peers: Sequence[PeerAt]) -> tuple[str, ...]:
-        """Return the collections there are, sorted, as the first peer that answers says.
-
-        Raises SourceAuth where the key may not ask, and JobError where no peer answers.
-        """
-        reasons: dict[str, str] = {}
-        # another peer sooner than the same one again
-        for ask in (self._asked_once, self._asked_patiently):
-            for peer in peers:
-                try:
-                    return tuple(sorted(keeping.read_collections(await ask(peer))))
-                except SourceAuth:
-                    raise
-                except SourceError as error:
-                    reasons[printable(peer.label)] = str(error)
-        told = "; ".join(f"{label}: {reason}" for label, reason in reasons.items())
-        raise JobError(f"no peer says which collections there are: {told}")
-
-    async def _asked_once(self, peer: PeerAt) -> bytes:
-        return await peer.courier.call(keeping.collections(), deadline_seconds=self.limits.call_seconds)
-
-    async def _asked_patiently(self, peer: PeerAt) -> bytes:
-        return await patiently(peer.courier, keeping.collections(), self.limits)
+        """Return the collections there are, as `collections_there` does."""
+        return await collections_there(peers, self.limits)
 
     def free_bytes(self, cluster: str) -> dict[str, int]:
         """Return what is free on the disks of a cluster's peers, by label, where polls told it."""
@@ -91,3 +71,28 @@ class Means:
         """Return what prunes the sets of a cluster in which these collections exist."""
         terms = Terms(policy=self.settings.retention, present=frozenset(present))
         return Pruning(shelf=self.shelf, cluster=cluster, terms=terms, clock=self.clock)
+
+
+async def collections_there(peers: Sequence[PeerAt], limits: Limits) -> tuple[str, ...]:
+    """Return the collections there are, sorted, as the first peer that answers says.
+
+    Raises SourceAuth where the key may not ask, and JobError where no peer answers.
+    """
+
+    async def once(peer: PeerAt) -> bytes:
+        return await peer.courier.call(keeping.collections(), deadline_seconds=limits.call_seconds)
+
+    async def patient(peer: PeerAt) -> bytes:
+        return await patiently(peer.courier, keeping.collections(), limits)
+
+    reasons: dict[str, str] = {}
+    for ask in (once, patient):  # another peer sooner than the same one again
+        for peer in peers:
+            try:
+                return tuple(sorted(keeping.read_collections(await ask(peer))))
+            except SourceAuth:
+                raise
+            except SourceError as error:
+                reasons[printable(peer.label)] = str(error)
+    told = "; ".join(f"{label}: {reason}" for label, reason in reasons.items()) or "there is no peer"
+    raise JobError(f"no peer says which collections there are: {told}")
