@@ -17,6 +17,7 @@ from exporter.clock import Clock
 from exporter.errors import JobError, SourceError, SourceRefused
 from exporter.printable import printable
 from exporter.qdrant import keeping
+from exporter.qdrant.asked import Asked
 
 # A request of which nobody knows what became of it is made again so often at most, one after the other.
 TRIES = 3
@@ -49,23 +50,8 @@ class Maker:
         return await self._ready()
 
     async def _create(self, mark: Mark) -> None:
-        try:
-            await self._target.do(creation(self._plan.manifest, self._seen, mark))
-        except SourceError as error:
-            # An earlier run may have been killed while the server was at it: then it says "exists already".
-            if not _may_be_there(error) or not await self._appeared(mark):
-                raise
-
-    async def _appeared(self, mark: Mark) -> bool:
-        """Wait for a collection with our mark, while nobody knows whether it comes."""
-        if not schema.keeps_metadata(self._seen.oldest):
-            return False
-        for _ in range(TRIES):
-            await asyncio.sleep(self._target.limits.look)
-            seen = await self._target.look()
-            if seen.description is not None and schema.mark_of(seen.description.config) == mark:
-                return True
-        return False
+        asked = creation(self._plan.manifest, self._seen, mark)
+        await created(self._target, asked, mark if schema.keeps_metadata(self._seen.oldest) else None)
 
     async def _keys(self) -> None:
         """Make the shard keys and take the fillers away, one request after the other, each after a look."""
@@ -83,7 +69,7 @@ class Maker:
                 await self._make(step)
             except SourceError as error:
                 # refused, perhaps, because it is done by now: what is there tells
-                if times == TRIES or not _may_be_there(error):
+                if times == TRIES or not may_be_there(error):
                     raise
                 await asyncio.sleep(self._target.limits.look)
 
@@ -148,6 +134,31 @@ class Maker:
         )
 
 
-def _may_be_there(error: SourceError) -> bool:
+async def created(target: Target, asked: Asked, mark: Mark | None) -> None:
+    """Create the target; `mark`: what its metadata will show, None where the server keeps none.
+
+    Raises SourceError.
+    """
+    try:
+        await target.do(asked)
+    except SourceError as error:
+        # An earlier run may have been killed while the server was at it: then it says "exists already".
+        if not may_be_there(error) or not await _appeared(target, mark):
+            raise
+
+
+async def _appeared(target: Target, mark: Mark | None) -> bool:
+    """Wait for a collection with our mark, while nobody knows whether it comes."""
+    if mark is None:
+        return False
+    for _ in range(TRIES):
+        await asyncio.sleep(target.limits.look)
+        seen = await target.look()
+        if seen.description is not None and schema.mark_of(seen.description.config) == mark:
+            return True
+    return False
+
+
+def may_be_there(error: SourceError) -> bool:
     """Whether what was asked for may be there all the same: nobody knows, or it was there before."""
     return may_have_been_done(error) or (isinstance(error, SourceRefused) and error.status in EXISTS)

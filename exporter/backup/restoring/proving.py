@@ -126,7 +126,7 @@ class Finisher:
         if found.status != GREEN and not self._options.scratch:
             await self._wake()
         for alias in aliases_wanted(self._plan.manifest, self._options):
-            await self._show(alias)
+            await show(self._target, alias)
         return schema.config_differences(config, found.config)
 
     async def _wake(self) -> None:
@@ -140,14 +140,17 @@ class Finisher:
         except SourceError as error:
             log.warning("restore.not_woken", collection=printable(self._target.name), error=str(error))
 
-    async def _show(self, alias: str) -> None:
-        """Let an alias show the target, in one step for its readers, and read it back."""
-        name = self._target.name
-        action = {"create_alias": {"collection_name": name, "alias_name": alias}}
-        await self._target.do_surely(keeping.change_aliases([action]))
-        behind = keeping.read_aliases(await self._target.ask(keeping.aliases())).get(alias)
-        if behind != name:
-            raise JobError(f"the alias {printable(alias)} was set and shows {printable(behind or 'nothing')}")
+
+async def show(target: Target, alias: str) -> None:
+    """Let an alias show the target, in one step for its readers, and read it back.
+
+    Raises SourceError, JobError.
+    """
+    action = {"create_alias": {"collection_name": target.name, "alias_name": alias}}
+    await target.do_surely(keeping.change_aliases([action]))
+    behind = keeping.read_aliases(await target.ask(keeping.aliases())).get(alias)
+    if behind != target.name:
+        raise JobError(f"the alias {printable(alias)} was set and shows {printable(behind or 'nothing')}")
 
 
 async def take_mark_away(target: Target) -> None:
