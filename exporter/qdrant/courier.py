@@ -41,12 +41,15 @@ class Courier:
         self._uploads = Uploads(connections=self._connections, exchange=self._exchange, door=door)
         self._costs = CostBook()
 
-    async def call(self, asked: Asked, *, deadline_seconds: float) -> bytes:
+    async def call(
+        self, asked: Asked, *, deadline_seconds: float, limit_bytes: int = ANSWER_LIMIT_BYTES
+    ) -> bytes:
         """Send a request and return the whole answer, of a 200 or a 202.
 
-        The deadline covers connection, head and body. Raises SourceTimeout, SourceUnreachable,
-        SourceAuth, SourceRefused, SourceUnsupported or BadPayload, and no other but CancelledError.
-        After SourceTimeout and SourceUnreachable the server may have done, or be doing, what was asked.
+        The deadline covers connection, head and body; a larger answer than `limit_bytes` is a BadPayload.
+        Raises SourceTimeout, SourceUnreachable, SourceAuth, SourceRefused, SourceUnsupported or BadPayload,
+        and no other but CancelledError. After SourceTimeout and SourceUnreachable the server may have done,
+        or be doing, what was asked.
         """
         progress = Progress()
         with self._counted(asked.endpoint, progress):
@@ -55,7 +58,7 @@ class Courier:
                 progress,
                 endpoint=asked.endpoint,
                 deadline_seconds=deadline_seconds,
-                limit_bytes=ANSWER_LIMIT_BYTES,
+                limit_bytes=limit_bytes,
                 good=GOOD_STATUSES,
             )
 

@@ -86,6 +86,11 @@ class _Scrolled(Payload, frozen=True):
     next_page_offset: int | str | None = None
 
 
+class _Page(Payload, frozen=True):
+    points: list[msgspec.Raw]
+    next_page_offset: int | str | None = None
+
+
 class _Queried(Payload, frozen=True):
     points: list[dict[str, Any]]
 
@@ -275,6 +280,23 @@ def read_scroll(body: bytes) -> tuple[list[dict[str, Any]], int | str | None]:
     """Return the points as the server wrote them, and where the next page begins; None: there is none."""
     page = result(body, _Scrolled, f"{COLLECTION}/points/scroll")
     return page.points, page.next_page_offset
+
+
+def retrieve(collection: str, ids: Sequence[int | str], key: str | int | None = None) -> Asked:
+    """Ask for points by id, with payload and vectors; those that are not there are left out."""
+    body: dict[str, Any] = {"ids": ids, "with_payload": True, "with_vector": True}
+    return _reading(collection, "/points", body if key is None else {**body, "shard_key": key})
+
+
+def read_page(body: bytes) -> tuple[list[msgspec.Raw], int | str | None]:
+    """Return the points of `scroll`, each as its own JSON within `body`, and where the next page begins."""
+    page = result(body, _Page, f"{COLLECTION}/points/scroll")
+    return page.points, page.next_page_offset
+
+
+def read_retrieved(body: bytes) -> list[msgspec.Raw]:
+    """Return the points of `retrieve`, in any order, each as its own JSON within `body`."""
+    return result(body, list[msgspec.Raw], f"{COLLECTION}/points")
 
 
 def query(collection: str, body: Mapping[str, Any]) -> Asked:
