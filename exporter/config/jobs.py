@@ -5,18 +5,30 @@ A bound or a default has its reason beside it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from exporter.config.alerting_fields import Location
-from exporter.config.fields import ClusterName, Count, Seconds, Section, Text, short_name, within
-from exporter.config.quantities import format_duration
+from exporter.config.alerting_fields import Clock, Location
+from exporter.config.fields import (
+    ClusterName,
+    Count,
+    Ratio,
+    Seconds,
+    Section,
+    Size,
+    Text,
+    short_name,
+    within,
+)
+from exporter.config.quantities import format_duration, format_size
 from exporter.config.schedules import CronText
 
 _HOUR = 3_600.0
 _DAY = 86_400.0
+_MEBIBYTE = 1 << 20
 
 
 class ScheduleSettings(Section):
@@ -55,11 +67,43 @@ class JobCollections(Section):
         )
 
 
+class WindowSettings(Section):
+    """Hours of the day, by the time zone of the job's schedule; over midnight where they end first."""
+
+    start: Clock = Field(validation_alias="from", serialization_alias="from")
+    end: Clock = Field(validation_alias="to", serialization_alias="to")  # not included
+
+    @model_validator(mode="after")
+    def _two_times(self) -> Self:
+        if self.start == self.end:
+            raise ValueError("from and to are the same time; write two, or leave window out")
+        if self.start == "24:00":
+            raise ValueError('a window cannot begin at 24:00; write "00:00"')
+        return self
+
+
+# Keys that are for jobs of one kind; those that are not here are for all.
+_KIND_OF_KEY: Mapping[str, str] = {
+    "level": "verify",
+    "max_age_seconds": "backup",
+    "format": "backup",
+    "encoding": "backup",
+    "allow_lossy": "backup",
+    "min_deleted_ratio": "vacuum",
+    "min_reclaim_bytes": "vacuum",
+    "p95_limit_seconds": "vacuum",
+    "queue_limit": "vacuum",
+    "window": "vacuum",
+    "dry_run": "vacuum",
+}
+_OF_EXPORTS = ("encoding", "allow_lossy")
+
+
 class JobSettings(Section):
     """One scheduled job."""
 
     name: Annotated[Text, short_name("a job")]
-    kind: Literal["backup", "verify", "prune"]
+    kind: Literal["backup", "verify", "prune", "vacuum"]
     cluster: ClusterName | None = None  # None: the only cluster
     collections: JobCollections = JobCollections()
     schedule: ScheduleSettings
@@ -74,6 +118,35 @@ class JobSettings(Section):
         ]
         | None
     ) = Field(default=None, validation_alias="max_age", serialization_alias="max_age")
+    # backup: what is stored. A snapshot is fast and exact, for the same minor version of Qdrant and the next;
+    # an export is the points themselves, for any version and any number of shards.
+    format: Literal["snapshot", "export"] = "snapshot"
+    # Of an export: msgpack is the smallest and fastest, jsonl is for people and other programs.
+    encoding: Literal["msgpack", "jsonl"] = "msgpack"
+    # Of an export: also where an import could not bring back the very same points.
+    allow_lossy: bool = False
+    # vacuum: which segments are worth it. A tenth: half of what makes the server itself rewrite one.
+    min_deleted_ratio: Annotated[
+        Ratio,
+        within(0.01, 0.99, reason="below a hundredth a rewrite costs more than what it frees"),
+    ] = 0.1
+    # vacuum: what all of them together must free. To rewrite a segment for less is not worth its reads.
+    min_reclaim_bytes: Annotated[
+        Size,
+        within(_MEBIBYTE, 1 << 50, show=format_size, reason="nobody notices what less than that frees"),
+    ] = Field(default=64 * _MEBIBYTE, validation_alias="min_reclaim", serialization_alias="min_reclaim")
+    # vacuum: not where searches are this slow already; a rewrite takes CPU and reads from them. 0: whatever.
+    p95_limit_seconds: Annotated[
+        Seconds,
+        within(0, 60, show=format_duration, reason="a search that takes longer has timed out"),
+    ] = Field(default=0.1, validation_alias="p95_limit", serialization_alias="p95_limit")
+    # vacuum: not where more operations wait on a replica: its writers have the machine.
+    queue_limit: Annotated[
+        Count,
+        within(0, 1_000_000, reason="that many waiting operations are hours of work"),
+    ] = 100
+    window: WindowSettings | None = None  # vacuum: None: whenever it is due
+    dry_run: bool = False  # vacuum: say what would be done, and do nothing
     # A run that was missed, because nothing ran here then, is made up for within so long.
     catch_up_seconds: Annotated[
         Seconds,
@@ -87,8 +160,17 @@ class JobSettings(Section):
 
     @model_validator(mode="after")
     def _keys_of_its_kind(self) -> Self:
-        if self.level is not None and self.kind != "verify":
-            raise ValueError("level is for jobs of kind verify")
-        if self.max_age_seconds is not None and self.kind != "backup":
-            raise ValueError("max_age is for jobs of kind backup")
+        written = [name for name in self.model_fields_set if getattr(self, name) is not None]
+        for name in sorted(written):
+            kind = _KIND_OF_KEY.get(name, self.kind)
+            if kind != self.kind:
+                raise ValueError(f"{_key_of(name)} is for jobs of kind {kind}")
+            if name in _OF_EXPORTS and self.format != "export":
+                raise ValueError(f"{_key_of(name)} is for format: export")
         return self
+
+
+def _key_of(name: str) -> str:
+    """Return a field's name as a person writes it."""
+    alias = JobSettings.model_fields[name].validation_alias
+    return alias if isinstance(alias, str) else name

@@ -176,7 +176,7 @@ def test_what_the_example_writes_of_backups_and_jobs_is_valid_too(whole_example:
     jobs = [JobSettings.model_validate(job, context=context, by_alias=True) for job in tree["jobs"]]
 
     assert backup.store is not None
-    assert {job.kind for job in jobs} == {"backup", "verify"}
+    assert {job.kind for job in jobs} == {"backup", "vacuum", "verify"}
     clusters = [{"peers": ["http://a"]}]
     assert (
         list(problems_between({"clusters": clusters, **{key: tree[key] for key in ("backup", "jobs")}})) == []

@@ -13,6 +13,7 @@ from tests.unit.config.writing import problems_of, settings_of
 CLUSTERS = "clusters:\n- name: eu\n  peers: [https://a]\n"
 STORE = "backup: {store: {url: /backups}}\n"
 JOB = "jobs:\n- name: nightly\n  kind: backup\n  schedule: {cron: '30 2 * * *'}\n"
+VACUUM = JOB.replace("backup", "vacuum")
 
 
 def test_a_job_is_read_with_its_defaults(tmp_path: Path) -> None:
@@ -24,6 +25,40 @@ def test_a_job_is_read_with_its_defaults(tmp_path: Path) -> None:
     assert job.collections.selects("docs")
     assert (job.deadline_seconds, job.catch_up_seconds) == (43_200.0, 21_600.0)
     assert job.schedule.timezone == "UTC"
+
+
+def test_a_vacuum_is_read_with_its_defaults(tmp_path: Path) -> None:
+    """It rebuilds what is worth it, at any time, where searches are fast and writers few."""
+    (job,) = settings_of(tmp_path, CLUSTERS + STORE + VACUUM).jobs
+
+    assert (job.min_deleted_ratio, job.min_reclaim_bytes) == (0.1, 64 << 20)
+    assert (job.p95_limit_seconds, job.queue_limit) == (0.1, 100)
+    assert (job.window, job.dry_run) == (None, False)
+
+
+def test_what_a_person_wants_of_a_vacuum_is_read(tmp_path: Path) -> None:
+    """Sizes and durations with their units, hours of the day over midnight."""
+    wanted = (
+        "  min_deleted_ratio: 0.3\n  min_reclaim: 1GiB\n  p95_limit: 0s\n  queue_limit: 0\n"
+        "  window: {from: '22:00', to: '05:30'}\n  dry_run: true\n"
+    )
+
+    (job,) = settings_of(tmp_path, CLUSTERS + STORE + VACUUM + wanted).jobs
+
+    assert (job.min_deleted_ratio, job.min_reclaim_bytes) == (0.3, 1 << 30)
+    assert (job.p95_limit_seconds, job.queue_limit, job.dry_run) == (0.0, 0, True)
+    assert job.window is not None
+    assert (job.window.start, job.window.end) == ("22:00", "05:30")
+
+
+def test_a_backup_may_be_an_export(tmp_path: Path) -> None:
+    """A snapshot it is where nothing is written."""
+    (plain,) = settings_of(tmp_path, CLUSTERS + STORE + JOB).jobs
+    wanted = "  format: export\n  encoding: jsonl\n  allow_lossy: true\n"
+    (export,) = settings_of(tmp_path, CLUSTERS + STORE + JOB + wanted).jobs
+
+    assert plain.format == "snapshot"
+    assert (export.format, export.encoding, export.allow_lossy) == ("export", "jsonl", True)
 
 
 def test_collections_are_chosen_by_globs_over_the_whole_name(tmp_path: Path) -> None:
@@ -60,6 +95,19 @@ def test_collections_are_chosen_by_globs_over_the_whole_name(tmp_path: Path) -> 
         (
             CLUSTERS + STORE + JOB.replace("backup", "prune") + "  max_age: 1d\n",
             "jobs.0: max_age is for jobs of kind backup",
+        ),
+        (CLUSTERS + STORE + JOB + "  dry_run: true\n", "jobs.0: dry_run is for jobs of kind vacuum"),
+        (CLUSTERS + STORE + JOB + "  min_reclaim: 1GiB\n", "jobs.0: min_reclaim is for jobs of kind vacuum"),
+        (CLUSTERS + STORE + VACUUM + "  format: export\n", "jobs.0: format is for jobs of kind backup"),
+        (CLUSTERS + STORE + JOB + "  encoding: jsonl\n", "jobs.0: encoding is for format: export"),
+        (
+            CLUSTERS + STORE + VACUUM + "  window: {from: '22:00', to: '22:00'}\n",
+            "jobs.0.window: from and to are the same time; write two, or leave window out",
+        ),
+        (
+            CLUSTERS + STORE + VACUUM + "  min_deleted_ratio: 0\n",
+            "jobs.0.min_deleted_ratio: write 0.01 to 0.99: below a hundredth a rewrite costs more than what"
+            " it frees",
         ),
         (
             CLUSTERS + STORE + JOB.replace("cron: '30 2 * * *'", "cron: '30 2 * * *', every: 1d"),
