@@ -2,15 +2,16 @@
 
 Old backups are deleted because newer ones hold the same, only fresher. Where that is in doubt a person
 decides, by `backup accept ID`; what came before an accepted set is no measure for what comes after it.
+Snapshots are compared with snapshots and exports with exports, since none goes for the sake of the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from exporter.backup.words import Manifest, SetState, ShardCopy, StoredSet
+from exporter.backup.words import Manifest, SetKind, SetState, ShardCopy, StoredSet
 from exporter.printable import printable
 
 # Fewer points than this part of the most in a kept set: nobody's daily clean-up, more likely a filter that
@@ -24,9 +25,14 @@ _OF_NO_MATTER = frozenset({"metadata"})
 def suspicious(sets: Iterable[StoredSet]) -> str | None:
     """Say why the newest complete set of one collection cannot stand for those before it; None where it can.
 
-    `sets` are those of one collection, in any order.
+    `sets` are those of one collection, of both kinds, in any order.
     """
     compared = _compared(sets)
+    reasons = [reason for alike in _by_kind(compared) if (reason := _suspicious(alike)) is not None]
+    return "; ".join(reasons) or None
+
+
+def _suspicious(compared: Sequence[StoredSet]) -> str | None:
     if len(compared) < 2:
         return None
     newest, before = compared[-1].manifest, [one.manifest for one in compared[:-1]]
@@ -39,11 +45,14 @@ def suspicious(sets: Iterable[StoredSet]) -> str | None:
 def points_change(sets: Iterable[StoredSet]) -> float | None:
     """Return the newest complete set's points against the most in a kept one, less 1; None where not known.
 
-    -0.5 is half of them gone. Sets from before the newest accepted one are no measure.
+    -0.5 is half of them gone. Sets from before the newest accepted one are no measure. Where there are
+    snapshots and exports it is the lower of both.
     """
-    compared = _compared(sets)
-    if not compared:
-        return None
+    changes = [_points_change(alike) for alike in _by_kind(_compared(sets))]
+    return min((change for change in changes if change is not None), default=None)
+
+
+def _points_change(compared: Sequence[StoredSet]) -> float | None:
     counts = [points for one in compared if (points := points_of(one.manifest)) is not None]
     newest = points_of(compared[-1].manifest)
     if newest is None:
@@ -53,7 +62,12 @@ def points_change(sets: Iterable[StoredSet]) -> float | None:
 
 
 def points_of(manifest: Manifest) -> int | None:
-    """Return the points of all shards as near as is known: where a writer ran, those it left behind."""
+    """Return the points of all shards as near as is known: where a writer ran, those it left behind.
+
+    Of an export, those that were written down.
+    """
+    if manifest.kind is SetKind.EXPORT:
+        return manifest.points
     total = 0
     for shard in manifest.shards:
         points = _points_of_shard(shard)
@@ -76,6 +90,13 @@ def _compared(sets: Iterable[StoredSet]) -> Sequence[StoredSet]:
     )
     accepted = [place for place, one in enumerate(complete) if one.accepted]
     return complete[accepted[-1] :] if accepted else complete
+
+
+def _by_kind(sets: Sequence[StoredSet]) -> Iterator[Sequence[StoredSet]]:
+    """Yield the sets of each kind of which there are any."""
+    for kind in SetKind:
+        if alike := [one for one in sets if one.manifest.kind is kind]:
+            yield alike
 
 
 def _fewer_points(newest: Manifest, before: Iterable[Manifest]) -> str | None:

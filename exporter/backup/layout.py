@@ -34,6 +34,7 @@ MANIFEST = "manifest.json"
 ACCEPTED = "accepted.json"
 ARCHIVE_SUFFIX = ".snapshot"
 CHUNK_SUFFIXES = {Encoding.MSGPACK: ".points", Encoding.JSONL: ".jsonl.zst"}
+DATA_SUFFIXES = (ARCHIVE_SUFFIX, *CHUNK_SUFFIXES.values())
 
 # Folders at the top that are no cluster's.
 _OURS = frozenset({INTENTS, RESTORES, EXPORTS, THRESHOLDS, LOCKS})

@@ -12,12 +12,14 @@ from typing import TypeVar
 import msgspec
 
 from exporter.backup.words import (
+    EXPORT_FORMAT,
     MANIFEST_FORMAT,
     BackupIntent,
     ExportRecord,
     Manifest,
     Proof,
     RestoreRecord,
+    SetKind,
     ThresholdIntent,
 )
 from exporter.errors import JobError
@@ -71,6 +73,9 @@ def decode(data: bytes, path: str) -> Manifest:
         raise JobError(f"{path}: the manifest is damaged: its SHA-256 is not the one it was written with")
     if not 1 <= written_format == manifest.format:
         raise JobError(f"{path}: format {written_format} is none that there ever was")
+    is_export = manifest.kind is SetKind.EXPORT
+    if is_export != (manifest.export is not None) or (is_export and manifest.format < EXPORT_FORMAT):
+        raise JobError(f"{path}: the manifest is neither one of a snapshot nor one of an export")
     return manifest
 
 

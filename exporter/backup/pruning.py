@@ -5,14 +5,15 @@ else. Three steps, of which only the first is by the retention rules and stands 
 
     complete sets, by retention.py, unless guard.py doubts the newest;
     incomplete sets, after a day;
-    fragments, which are folders without a manifest, after a day.
+    fragments, which are folders without a manifest, after a day. That of an export goes with its record, a
+    day after either last changed: until then the next run goes on from there.
 
 Nothing is deleted of a collection that does not exist now, unless a person asks for that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
@@ -22,7 +23,7 @@ from exporter.backup import layout
 from exporter.backup.guard import suspicious
 from exporter.backup.retention import INCOMPLETE_SECONDS, Decision, decide, is_of_the_future
 from exporter.backup.shelf import Contents, Fragment, Shelf, Unreadable
-from exporter.backup.words import RestoreState, SetState, StoredSet
+from exporter.backup.words import ExportRecord, RestoreState, SetState, StoredSet
 from exporter.clock import Clock
 from exporter.config.backup import RetentionSettings
 from exporter.errors import JobError, JobLocked
@@ -33,6 +34,7 @@ log = get_logger()
 
 # An open restore keeps its set for so long; one that nobody went on with for a week was given up.
 RESTORE_SECONDS = 7 * 86_400.0
+UNDER_WAY = "an export that is under way, or that the next one goes on with"
 
 
 class Matter(StrEnum):
@@ -65,6 +67,8 @@ class Plan:
     collection: str
     lines: tuple[Line, ...]  # sets newest first, then fragments
     stopped: str | None = None  # why no complete set goes, and what to do; None where nothing is doubted
+    # Exports of which only the record goes on: given up a day ago, or a set by now.
+    forgotten: tuple[str, ...] = ()
 
     @property
     def going(self) -> tuple[Line, ...]:
@@ -104,10 +108,12 @@ class Pruning:
     async def collections(self) -> tuple[str, ...]:
         """Return the names of all collections of which something is stored, sorted. Raises StoreError.
 
-        A name too long to be a folder's, of which no manifest tells it, is left out: nobody can lock it.
+        A name too long to be a folder's, of which no manifest or record tells it, is left out: nobody can
+        lock it.
         """
         found = await self.shelf.contents(self.cluster)
         names = {one.manifest.collection for one in found.sets}
+        names |= {record.collection for record in await self._exports()}
         parts = [fragment.place.collection for fragment in found.fragments]
         parts += [bad.place.collection for bad in found.unreadable]
         names |= {name for part in parts if layout.encoded(name := layout.named(part)) == part}
@@ -122,8 +128,19 @@ class Pruning:
             for record in await self.shelf.restores()
             if record.state is RestoreState.OPEN and now - record.changed_at < RESTORE_SECONDS
         }
+        ended = {one.manifest.id for one in contents.sets}
+        records = [record for record in await self._exports() if record.collection == collection]
+        under_way = {
+            record.id
+            for record in records
+            if record.id not in ended and now - record.changed_at < INCOMPLETE_SECONDS
+        }
         lines, stopped = plan_lines(contents, self.terms, now, spared=self._spared(collection))
-        return Plan(self.cluster, collection, tuple(_unless_in_use(lines, in_use)), stopped)
+        used = dict.fromkeys(in_use, "a restore of it is under way") | dict.fromkeys(under_way, UNDER_WAY)
+        decided = tuple(_unless_in_use(lines, used))
+        held = under_way | {line.id for line in decided if line.keep and line.matter is Matter.FRAGMENT}
+        forgotten = tuple(record.id for record in records if record.id not in held)
+        return Plan(self.cluster, collection, decided, stopped, forgotten)
 
     async def prune(self, collection: str) -> Pruned:
         """Delete what the plan does not keep. Raises StoreError where the shelf cannot be read."""
@@ -132,26 +149,29 @@ class Pruning:
     async def carry_out(self, plan: Plan) -> Pruned:
         """Delete what goes by a plan made just now. What cannot be deleted is told, and the rest goes on."""
         removed: list[str] = []
-        problems: list[str] = []
+        failed = await self._forget(plan.forgotten)
         freed_bytes = 0
         for line in plan.going:
+            if line.id in failed:
+                continue  # an export goes on where its record says, and would do so without its chunks
             try:
                 await self._remove(line)
             except JobError as error:
-                problems.append(f"{line.id}: {error}")
+                failed[line.id] = str(error)
             else:
                 removed.append(line.id)
                 freed_bytes += line.size_bytes
+        problems = tuple(f"{one}: {reason}" for one, reason in failed.items())
         log.info(
             "prune.finished",
             qdrant_cluster=plan.cluster,
             collection=printable(plan.collection),
             removed=len(removed),
             freed_bytes=freed_bytes,
-            problems=problems,
+            problems=list(problems),
             stopped=plan.stopped,
         )
-        return Pruned(plan, tuple(removed), freed_bytes, tuple(problems))
+        return Pruned(plan, tuple(removed), freed_bytes, problems)
 
     async def make_room(
         self, holding: Callable[[str], AbstractAsyncContextManager[object]], *, held: str | None = None
@@ -172,6 +192,19 @@ class Pruning:
             except JobLocked:
                 continue
         return freed_bytes
+
+    async def _forget(self, export_ids: Iterable[str]) -> dict[str, str]:
+        """Remove records of exports; return why where that failed, by id."""
+        failed: dict[str, str] = {}
+        for export_id in export_ids:
+            try:
+                await self.shelf.remove_export(export_id)
+            except JobError as error:
+                failed[export_id] = str(error)
+        return failed
+
+    async def _exports(self) -> list[ExportRecord]:
+        return [record for record in await self.shelf.exports() if record.cluster == self.cluster]
 
     def _spared(self, collection: str) -> str:
         """Say why nothing of a collection may be deleted; "" where it may."""
@@ -245,10 +278,10 @@ def _line_of_unreadable(bad: Unreadable) -> Line:
     return Line(bad.place.id, Matter.UNREADABLE, True, (bad.reason,), bad.size_bytes, None, thing=bad)
 
 
-def _unless_in_use(lines: Iterable[Line], in_use: Iterable[str]) -> Iterator[Line]:
-    used = frozenset(in_use)
+def _unless_in_use(lines: Iterable[Line], used: Mapping[str, str]) -> Iterator[Line]:
+    """Keep what somebody works on: `used` has the reasons by id."""
     for line in lines:
-        yield _kept(line, "a restore of it is under way") if line.id in used else line
+        yield _kept(line, used[line.id]) if line.id in used else line
 
 
 def _kept(line: Line, reason: str) -> Line:

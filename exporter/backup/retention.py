@@ -3,10 +3,12 @@
 The rules are restic's: the newest few, and the newest of each of the newest few hours, days, ISO weeks,
 months and years that have a set at all, by the calendar of a time zone. A set that any rule keeps is kept.
 Only sets that may be relied on take a place: complete, their hashes right, no failed proof.
+Snapshots and exports are decided on apart: a weekly export serves other ends than the snapshot of last
+night, which must not crowd it out.
 
 Beside the rules:
 
-    the newest good set is never deleted;
+    the newest good set of each kind is never deleted;
     while a rule has places left, the oldest good set stays, so that the history grows as long as it may;
     a complete set that may not be relied on takes no place. It stays while no newer one is good, and for a
     week for people to look at, since a proof can fail for reasons of its own;
@@ -22,7 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 
-from exporter.backup.words import SetState, StoredSet
+from exporter.backup.words import SetKind, SetState, StoredSet
 from exporter.config.backup import RetentionSettings
 from exporter.config.quantities import format_duration
 
@@ -60,12 +62,22 @@ def decide(
     `now` is Unix seconds.
     """
     ordered = sorted(sets, key=_finished, reverse=True)
+    decided: dict[str, Decision] = {}
+    for kind in SetKind:
+        alike = [one for one in ordered if one.manifest.kind is kind]
+        decided |= {one.set_id: one for one in _decided_alike(alike, policy, now, zone)}
+    return tuple(_with_the_accepted(ordered, [decided[one.manifest.id] for one in ordered]))
+
+
+def _decided_alike(
+    ordered: Sequence[StoredSet], policy: RetentionSettings, now: float, zone: tzinfo
+) -> Iterable[Decision]:
+    """Decide on sets of one kind, as if there were no others."""
     good = [one for one in ordered if one.counts and not is_of_the_future(one, now)]
     kept = _kept_by_rules(good, policy, now, zone)
     if good:
         kept[good[0].manifest.id].insert(0, NEWEST_GOOD)
-    decisions = [_decision(one, good, kept, now) for one in ordered]
-    return tuple(_with_the_accepted(ordered, decisions))
+    return [_decision(one, good, kept, now) for one in ordered]
 
 
 def _kept_by_rules(

@@ -315,8 +315,8 @@ class Shelf:
 
     async def _empty(self, place: Place) -> None:
         files = [stored.path async for stored in self.store.list(place.folder)]
-        # the archives first: a removal that is interrupted then left little behind
-        for path in sorted(files, key=lambda path: not path.endswith(layout.ARCHIVE_SUFFIX)):
+        # archives and chunks first: a removal that is interrupted then left little behind
+        for path in sorted(files, key=lambda path: not path.endswith(layout.DATA_SUFFIXES)):
             await self.store.delete(path)
 
 

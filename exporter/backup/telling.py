@@ -1,4 +1,4 @@
-"""What a page says of backups: the newest good one of a collection, and how to restore it. Pure."""
+"""What a page says of backups: the newest good one of a collection, and how it comes back. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from exporter.backup.words import Level, StoredSet
+from exporter.backup.words import Level, SetKind, StoredSet
 
 _MOMENT = "%Y-%m-%d %H:%M UTC"
 
@@ -17,7 +17,7 @@ class BackupNote:
     """The newest good backup of one name, in words."""
 
     words: str  # a clause: "the newest good backup is 20261126T023000Z-1a2b3c, …"
-    restore: str  # the command that restores it, quoted for a shell
+    restore: str  # the command that restores or imports it, quoted for a shell
 
 
 def backup_notes(
@@ -46,7 +46,8 @@ def _note(one: StoredSet, cluster: str, target: Sequence[str], flags: Sequence[s
     proven = (
         "never restored in a test" if restored is None else f"restored in a test on {_moment(restored.at)}"
     )
-    command = ("qdrant-exporter", "backup", "restore", manifest.id, *target, "--cluster", cluster, *flags)
+    verb = "import" if manifest.kind is SetKind.EXPORT else "restore"
+    command = ("qdrant-exporter", "backup", verb, manifest.id, *target, "--cluster", cluster, *flags)
     return BackupNote(
         words=f"the newest good backup is {manifest.id} of {_moment(manifest.ended_at)}{points}, {proven}",
         restore=shlex.join(command),

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from exporter.backup.words import Archive, ArchivedShard, Manifest, SetState, ShardCopy
+from exporter.backup.words import (
+    EXPORT_FORMAT,
+    Archive,
+    ArchivedShard,
+    Chunk,
+    Consistency,
+    Encoding,
+    Export,
+    Manifest,
+    SetKind,
+    SetState,
+    ShardCopy,
+)
 
 
 def manifest(**changed: Any) -> Manifest:
@@ -65,3 +77,44 @@ def shard(**changed: Any) -> ShardCopy:
         "peer_ids": (1,),
     }
     return ShardCopy(**fields | changed)
+
+
+def exported(**changed: Any) -> Manifest:
+    """Return the manifest of a complete export of one chunk with ten points, changed as told."""
+    fields: dict[str, Any] = {
+        "format": EXPORT_FORMAT,
+        "kind": SetKind.EXPORT,
+        "archives": (),
+        "shards": (),
+        "chunks": (chunk(),),
+        "export": export(),
+    }
+    return manifest(**fields | changed)
+
+
+def export(**changed: Any) -> Export:
+    """Return what is known of an export of ten points that nobody wrote to meanwhile, changed as told."""
+    fields: dict[str, Any] = {
+        "encoding": Encoding.MSGPACK,
+        "consistency": Consistency.QUIESCED,
+        "reasons": (),
+        "losses": (),
+        "points_before": 10,
+        "points_after": 10,
+    }
+    return Export(**fields | changed)
+
+
+def chunk(**changed: Any) -> Chunk:
+    """Return a chunk with the points 1 to 10, changed as told."""
+    fields: dict[str, Any] = {
+        "file": "0000-000000.points",
+        "key": None,
+        "points": 10,
+        "size_bytes": 4_096,
+        "sha256": "0" * 64,
+        "first": 1,
+        "last": 10,
+        "content": f"c1:{0:032x}:{0:032x}",
+    }
+    return Chunk(**fields | changed)

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from exporter.backup.retention import NO_RULE, decide
 from exporter.backup.words import Level, Proof, SetState, StoredSet
 from exporter.config.backup import RetentionSettings
-from tests.kit.sets import manifest
+from tests.kit.sets import exported, manifest
 
 # Every rule off but the one that cannot be: each case switches on what it is about.
 NO_RULES = {"last": 1, "hourly": 0, "daily": 0, "weekly": 0, "monthly": 0, "yearly": 0}
@@ -30,7 +30,7 @@ def written(at: float) -> str:
 def stored_set(when: str, marks: str = "") -> StoredSet:
     """Return a set that was finished then: good, but for its marks.
 
-    degraded, incomplete; unproven (no proof), bad@WHEN (a failed proof); accepted; twin (another id).
+    degraded, incomplete; unproven (no proof), bad@WHEN (a failed proof); accepted; export; twin (another id).
     """
     at = seconds(when)
     words = marks.split(", ") if marks else []
@@ -42,7 +42,8 @@ def stored_set(when: str, marks: str = "") -> StoredSet:
         if word.startswith("bad@")
     ]
     stamp = datetime.fromtimestamp(at, UTC)
-    made = manifest(
+    make = exported if "export" in words else manifest
+    made = make(
         id=f"{stamp:%Y%m%dT%H%M%SZ}-00000{int('twin' in words)}", started_at=at - 60, ended_at=at, state=state
     )
     return StoredSet(made, tuple(proofs), accepted="accepted" in words)

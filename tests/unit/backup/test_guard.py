@@ -8,7 +8,7 @@ import pytest
 
 from exporter.backup.guard import points_change, suspicious
 from exporter.backup.words import SetState, StoredSet
-from tests.kit.sets import manifest, shard
+from tests.kit.sets import chunk, exported, manifest, shard
 
 ANOTHER_UUID = "11111111-a56f-4964-9400-247f7afcb443"
 
@@ -153,3 +153,37 @@ def test_points_that_a_writer_left_behind_stand_in_for_those_not_counted() -> No
     busy = StoredSet(manifest(id="20270109T080000Z-00000a", ended_at=1.9e9, shards=(unsettled,)), (), False)
 
     assert points_change([night(1, 1_000), busy]) == -0.6
+
+
+def week(number: int, points: int = 1_000, *, accepted: bool = False) -> StoredSet:
+    """Return the export of one night."""
+    made = exported(
+        id=f"202701{number:02}T100000Z-00000a",
+        ended_at=1_800_000_000.0 + 86_400 * number + 7_200,
+        chunks=(chunk(points=points),),
+    )
+    return StoredSet(made, (), accepted)
+
+
+def test_an_export_is_compared_with_exports() -> None:
+    """By the points that were written down; that of snapshots is no measure, nor is it theirs."""
+    sets = [night(1, 5_000), week(1, 1_000), night(2, 5_000)]
+
+    assert suspicious(sets) is None
+    assert points_change(sets) == 0.0
+    reason = suspicious([*sets, week(3, 10)])
+
+    assert reason is not None
+    assert reason.endswith("backup accept 20270103T100000Z-00000a")
+    assert points_change([*sets, week(3, 10), night(4, 5_000)]) == -0.99
+
+
+def test_a_loss_that_shows_in_both_kinds_is_told_of_both() -> None:
+    """Whoever accepts the newest of all needs no second word: what is older is no measure any more."""
+    lost = [night(1), week(1), night(2, 10), week(3, 10)]
+
+    reason = suspicious(lost)
+
+    assert reason is not None
+    assert reason.count("backup accept") == 2
+    assert suspicious([night(1), week(1), night(2, 10), week(3, 10, accepted=True), night(4, 10)]) is None

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.backup import layout
-from exporter.backup.words import Level
+from exporter.backup.words import Encoding, Level
 from exporter.errors import JobError
 
 ID = "20261126T023000Z-1a2b3c"
@@ -141,3 +141,14 @@ def test_the_files_of_a_set_are_told_apart() -> None:
         (place, "proof-4.json"),
         (place, "accepted.json"),
     ]
+
+
+@pytest.mark.parametrize("encoding", list(Encoding))
+def test_chunks_lie_in_the_folder_of_their_set(encoding: Encoding) -> None:
+    """Named by the numbers of their shard key and of their own, in the order in which they are read."""
+    names = [layout.chunk_file(*numbers, encoding) for numbers in ((0, 9), (0, 10), (1, 0), (12, 345_678))]
+
+    assert names == sorted(names)
+    for name in names:
+        assert layout.place("prod", "docs", ID).file(name).endswith(f"/{ID}/{name}")
+        assert name.endswith(layout.DATA_SUFFIXES)

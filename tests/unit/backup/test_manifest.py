@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Any
 
 import pytest
 
 from exporter.backup.manifest import decode, decode_document, encode, encode_document
-from exporter.backup.words import BackupIntent, KeyLayout, Level, PeerIntent, Proof
+from exporter.backup.words import (
+    BackupIntent,
+    Consistency,
+    Encoding,
+    ExportRecord,
+    KeyLayout,
+    Level,
+    PeerIntent,
+    Proof,
+)
 from exporter.errors import JobError
-from tests.kit.sets import manifest, shard
+from tests.kit.sets import chunk, export, exported, manifest, shard
 
 PATH = "prod/docs/20270115T080000Z-00000a/manifest.json"
 
@@ -107,3 +117,23 @@ def test_a_record_that_is_damaged_is_named_by_its_path() -> None:
     """So that a person can look at it."""
     with pytest.raises(JobError, match=r"intents/x\.json: cannot be read"):
         decode_document(b"{", BackupIntent, "intents/x.json")
+
+
+def test_an_export_comes_back_as_it_was_written() -> None:
+    """With its chunks, whatever their keys and ids are, and how far it came before it was one."""
+    chunks = (chunk(), chunk(file="0001-000000.points", key="k", first=2**64 - 1, last="f" * 32))
+    made = exported(chunks=chunks, export=export(losses=("no",), consistency=Consistency.FUZZY))
+    record = ExportRecord(
+        made.id, "prod", "docs", Encoding.JSONL, 1.0, 2.0, None, {"a": "1.18.3"}, {"0/1": 7}, {}, 10, chunks,
+        ("k", 7, None),
+    )  # fmt: skip
+
+    assert decode(encode(made), PATH) == made
+    assert decode_document(encode_document(record), ExportRecord, "e") == record
+
+
+@pytest.mark.parametrize("changed", [{"format": 1}, {"export": None}])
+def test_an_export_that_an_older_program_would_take_for_a_snapshot_is_none(changed: dict[str, Any]) -> None:
+    """It would find no archive in it, and nothing amiss."""
+    with pytest.raises(JobError, match="neither one of a snapshot nor one of an export"):
+        decode(encode(exported(**changed)), PATH)

@@ -9,9 +9,18 @@ from typing import Any
 import pytest
 
 from exporter.backup.layout import folder_of_collection, place
-from exporter.backup.pruning import Matter, Plan, Pruning, Terms
+from exporter.backup.pruning import UNDER_WAY, Matter, Plan, Pruning, Terms
 from exporter.backup.shelf import Shelf, place_of
-from exporter.backup.words import Level, Manifest, Proof, RestoreRecord, RestoreState, SetState
+from exporter.backup.words import (
+    Encoding,
+    ExportRecord,
+    Level,
+    Manifest,
+    Proof,
+    RestoreRecord,
+    RestoreState,
+    SetState,
+)
 from exporter.config.backup import RetentionSettings
 from exporter.errors import JobLocked, StoreDenied
 from tests.kit.clock import ManualClock
@@ -54,6 +63,17 @@ class Ground:
         """Leave an archive without a manifest; return its folder's id."""
         set_id = "20270115T080000Z-0000ff"
         self.store.keep(place("prod", collection, set_id).file("a.snapshot"), b"x" * 100)
+        return set_id
+
+    async def export(self, collection: str = "docs", *, chunks: int = 1) -> str:
+        """Leave an export that was cut off, with so many chunks; return its id."""
+        set_id = "20270115T080000Z-0000ee"
+        for number in range(chunks):
+            file = place("prod", collection, set_id).file(f"0000-{number:06}.points")
+            self.store.keep(file, b"x" * 100)
+        await self.shelf.save_export(
+            ExportRecord(set_id, "prod", collection, Encoding.MSGPACK, 1.0, 1.0, None, {}, {}, {}, None)
+        )
         return set_id
 
     async def ids(self, collection: str = "docs") -> list[str]:
@@ -147,6 +167,66 @@ async def test_a_fragment_goes_a_day_after_it_last_grew(ground: Ground, seconds:
     pruned = await ground.pruning().prune("docs")
 
     assert pruned.removed == (() if stays else (fragment,))
+
+
+async def test_an_export_that_was_cut_off_stays_for_a_day_after_it_last_went_on(ground: Ground) -> None:
+    """The next one goes on with it; then it goes with its record, so that none goes on without its chunks."""
+    export = await ground.export()
+    ground.clock.advance(DAY - 1)
+    (record,) = await ground.shelf.exports()
+    await ground.shelf.save_export(record)  # its chunk is a day old, and what came since is not stored yet
+    ground.clock.advance(DAY - 1)
+
+    kept = await ground.pruning().prune("docs")
+    ground.clock.advance(2)
+    gone = await ground.pruning().prune("docs")
+
+    assert word_on(kept.plan, export) == (True, UNDER_WAY)
+    assert kept.removed == ()
+    assert gone.removed == (export,)
+    assert ground.store.objects == {}
+
+
+async def test_the_record_of_an_export_stays_as_long_as_its_chunks(ground: Ground) -> None:
+    """Its last chunk came, and the record that names it did not."""
+    export = await ground.export()
+    ground.clock.advance(DAY + 1)
+    ground.store.keep(place("prod", "docs", export).file("0000-000001.points"), b"x")
+
+    await ground.pruning().prune("docs")
+
+    assert [record.id for record in await ground.shelf.exports()] == [export]
+    assert len(ground.store.objects) == 3
+
+
+async def test_a_record_of_which_nothing_else_is_left_goes(ground: Ground) -> None:
+    """The export was killed before its first chunk came, or when its set was there already."""
+    made = await ground.night(0)
+    await ground.shelf.save_export(
+        ExportRecord(made.id, "prod", "docs", Encoding.MSGPACK, 1.0, 1.0, None, {}, {}, {}, None)
+    )
+    await ground.export("logs", chunks=0)
+    ground.clock.advance(DAY + 1)
+    pruning = ground.pruning(frozenset({"docs", "logs"}))
+
+    for collection in await pruning.collections():
+        await pruning.prune(collection)
+
+    assert await ground.shelf.exports() == []
+    assert await ground.ids() == [made.id]
+
+
+async def test_chunks_stay_where_the_record_cannot_be_deleted(ground: Ground) -> None:
+    """An export that goes on without its chunks would be stored with holes."""
+    export = await ground.export()
+    ground.clock.advance(DAY + 1)
+    ground.store.fail("delete", "exports/", lambda: StoreDenied("the store refuses to delete"))
+
+    pruned = await ground.pruning().prune("docs")
+
+    assert pruned.removed == ()
+    assert pruned.problems == (f"{export}: the store refuses to delete",)
+    assert len(ground.store.objects) == 2
 
 
 async def test_nothing_is_deleted_of_a_collection_that_is_gone(ground: Ground) -> None:

@@ -16,7 +16,7 @@ from exporter.backup.records import (
 )
 from exporter.backup.words import Level, Proof, SetState, StoredSet
 from exporter.model import CLUSTER_LABEL, Reading
-from tests.kit.sets import archive, manifest, shard
+from tests.kit.sets import archive, exported, manifest, shard
 
 NOW = 100 * 86_400.0
 
@@ -206,3 +206,16 @@ def test_orphans_are_told_of_every_peer_that_was_looked_at() -> None:
         (("prod", "b"), 0.0),
     ]
     assert isinstance(readings[0], Reading)
+
+
+def test_an_export_is_a_backup_as_a_snapshot_is() -> None:
+    """Its points are those that were written down, its size that of its chunks."""
+    export = exported(id="20270102T080000Z-00000b", started_at=2 * 86_400.0, ended_at=2 * 86_400.0 + 60)
+
+    found = told([stored(1), StoredSet(export, (), accepted=False)])
+
+    assert found["last_complete_timestamp_seconds", "docs"] == 2 * 86_400 + 60
+    assert found["bytes", "docs"] == 4_096
+    assert found["points", "docs"] == 10
+    assert found["points_change_ratio", "docs"] == 0
+    assert found["sets", "docs", "complete"] == 2

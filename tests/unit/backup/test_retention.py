@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.backup.retention import decide
-from exporter.backup.words import StoredSet
+from exporter.backup.words import SetKind, StoredSet
 from exporter.config.backup import RetentionSettings
 from tests.unit.backup.retention_case import decided, seconds, stored_set
 
@@ -36,7 +36,18 @@ def test_the_table_is_large_and_every_case_has_its_own_name() -> None:
     assert len(set(names)) == len(names) >= 40
 
 
-MARKS = st.sampled_from(["", "degraded", "incomplete", "unproven", "accepted", "bad@2026-11-20 00:00"])
+MARKS = st.sampled_from(
+    [
+        "",
+        "degraded",
+        "incomplete",
+        "unproven",
+        "accepted",
+        "bad@2026-11-20 00:00",
+        "export",
+        "export, unproven",
+    ]
+)
 MOMENTS = st.integers(0, 400 * 24).map(lambda hours: f"2025-{hours % 12 + 1:02}-{hours % 28 + 1:02}")
 HISTORIES = st.lists(st.tuples(MOMENTS, st.integers(0, 23), MARKS), max_size=30, unique_by=lambda it: it[:2])
 POLICIES = st.builds(
@@ -54,16 +65,16 @@ POLICIES = st.builds(
 def test_the_newest_good_set_and_all_complete_ones_after_it_stay(
     history: list[tuple[str, int, str]], policy: RetentionSettings
 ) -> None:
-    """Whatever the history and the rules; and without a good set no complete one goes."""
+    """Whatever the history and the rules, of each kind; and without a good set no complete one goes."""
     sets = _sets(history)
 
     decisions = {one.set_id: one for one in decide(sets, policy, seconds(NOW))}
 
-    good = [one for one in sets if one.counts]
-    newest = max((one.manifest.ended_at for one in good), default=0.0)
-    must_stay = [one for one in sets if one.manifest.archives and one.manifest.ended_at >= newest]
-    complete = [one for one in must_stay if one.manifest.state != "incomplete"]
-    assert all(decisions[one.manifest.id].keep for one in complete)
+    for kind in SetKind:
+        alike = [one for one in sets if one.manifest.kind is kind and one.manifest.state != "incomplete"]
+        newest = max((one.manifest.ended_at for one in alike if one.counts), default=0.0)
+        must_stay = [one for one in alike if one.manifest.ended_at >= newest]
+        assert all(decisions[one.manifest.id].keep for one in must_stay)
     assert decisions.keys() == {one.manifest.id for one in sets}
 
 

@@ -9,17 +9,22 @@ import pytest
 from exporter.backup.shelf import Shelf, place_of
 from exporter.backup.words import (
     BackupIntent,
+    Encoding,
+    ExportRecord,
+    FieldChange,
     Level,
     Manifest,
     Proof,
+    Purpose,
     RestoreRecord,
     RestoreState,
     SetState,
+    ThresholdIntent,
 )
 from exporter.errors import JobError, StoreDenied, StoreTaken
 from tests.kit.clock import ManualClock
 from tests.kit.scripted_store import ScriptedStore
-from tests.kit.sets import manifest
+from tests.kit.sets import exported, manifest
 
 ODD_NAMES = ("docs", "Docs", "../../etc", "a/b", ".", "new\nline", "😀", "n" * 255, "n" * 254 + "m")
 
@@ -321,3 +326,35 @@ async def test_intents_and_restores_are_kept_until_they_are_closed(ground: Groun
     await ground.shelf.remove_restore(record.id)
     assert await ground.shelf.intents() == intents[1:]
     assert await ground.shelf.restores() == []
+
+
+async def test_exports_and_changed_thresholds_are_kept_until_they_are_over(ground: Ground) -> None:
+    """In folders of ours, where no set is looked for."""
+    export = ExportRecord(
+        "20270115T080000Z-00000a", "prod", "docs", Encoding.MSGPACK, 1.0, 1.0, None, {}, {}, {}, None
+    )
+    change = FieldChange("deleted_threshold", was=None, put=0.1, back=0.2)
+    intent = ThresholdIntent(export.id, "prod", "docs", None, Purpose.VACUUM, 1.0, "host 7", (change,))
+
+    await ground.shelf.save_export(export)
+    await ground.shelf.save_thresholds(intent)
+
+    assert await ground.shelf.exports() == [replace(export, changed_at=ground.clock.now())]
+    assert await ground.shelf.thresholds() == [intent]
+    assert (await ground.shelf.contents()).fragments == ()
+    await ground.shelf.remove_export(export.id)
+    await ground.shelf.close_thresholds(intent.id)
+    assert await ground.shelf.exports() + await ground.shelf.thresholds() == []
+
+
+async def test_of_an_export_that_is_removed_the_chunks_go_before_the_small_files(ground: Ground) -> None:
+    """A removal that is cut off leaves little behind; the manifest went before all."""
+    made = exported()
+    ground.store.keep(place_of(made).file("0000-000000.points"), b"x" * 4_096)
+    await ground.shelf.save_manifest(made)
+    await ground.shelf.accept(made)
+
+    await ground.shelf.remove(made)
+
+    deleted = [call.path.rpartition("/")[2] for call in ground.store.calls if call.what == "delete"]
+    assert deleted == ["manifest.json", "0000-000000.points", "accepted.json"]

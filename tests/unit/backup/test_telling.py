@@ -7,7 +7,7 @@ from typing import Any
 
 from exporter.backup.telling import backup_notes
 from exporter.backup.words import Level, Proof, SetState, StoredSet
-from tests.kit.sets import manifest, shard
+from tests.kit.sets import exported, manifest, shard
 
 
 def stored(day: int, level: Level = Level.HASHED, **changed: Any) -> StoredSet:
@@ -68,3 +68,11 @@ def test_points_that_nobody_knows_are_left_out() -> None:
 
     assert "points" not in note.words
     assert "never restored in a test" in note.words
+
+
+def test_an_export_comes_back_by_an_import() -> None:
+    """No server takes it as a snapshot."""
+    note = backup_notes("prod", [StoredSet(exported(), stored(15).proofs, False)])["docs"]
+
+    assert "with 10 points" in note.words
+    assert note.restore == "qdrant-exporter backup import 20270115T080000Z-00000a --into docs --cluster prod"
