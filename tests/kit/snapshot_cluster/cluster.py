@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import hashlib
+import itertools
 import time
 from collections.abc import Mapping
 from typing import Any, Self
@@ -19,6 +20,7 @@ from tests.kit.snapshot_cluster.archives import (
 from tests.kit.snapshot_cluster.knobs import Knobs, Seen, SnapshotAnswer
 from tests.kit.snapshot_cluster.peer import Peer
 from tests.kit.snapshot_cluster.routes import Routes
+from tests.kit.snapshot_cluster.working import Working
 from tests.kit.snapshot_cluster.world import ACTIVE, DEAD, Collection, RefusedError, Replica, World
 
 # As real ones: more than 32 bits.
@@ -36,10 +38,12 @@ class SnapshotCluster:
         ids = PEER_IDS[: 1 if standalone else peers]
         self.world = World(ids, clustered=not standalone)
         self.knobs = Knobs()
+        self.optimizers = Working(self.world, self.knobs)
         self.requests: list[Seen] = []
         self.peers = tuple(Peer(self, number, id_, version) for number, id_ in enumerate(ids))
         self.routes = Routes(self)
         self._under_way: set[asyncio.Task[Any]] = set()
+        self._starts = itertools.count(1)
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -116,6 +120,7 @@ class SnapshotCluster:
     async def revive(self, peer: int) -> None:
         """Open it again on its port; what is Dead there is filled from another replica."""
         self.world.alive.add(self.ids[peer])
+        self.restart(peer)
         await self.peers[peer].start()
         for name, found in self.world.collections.items():
             for shard in found.shards.values():
@@ -123,6 +128,11 @@ class SnapshotCluster:
                 source = next((other for other, one in shard.replicas.items() if one.state == ACTIVE), None)
                 if own is not None and own.state == DEAD and source is not None:
                     self._later(self._recover(name, shard.id, source, self.ids[peer]))
+
+    def restart(self, peer: int) -> None:
+        """Let a peer have been restarted: another start time, no log, and grey where a vacuum is wanted."""
+        self.peers[peer].started = self._stamp("%Y-%m-%dT%H:%M:%S.") + f"{next(self._starts):03}Z"
+        self.optimizers.restarted(self.ids[peer])
 
     def freeze(self, peer: int) -> None:
         """Let a peer accept requests and answer none."""
@@ -299,6 +309,7 @@ class SnapshotCluster:
         if {source, target} <= replicas.keys() & self.world.alive:
             replicas[target] = copy.deepcopy(replicas[source])
             replicas[target].state = ACTIVE
+            replicas[target].optimizers.log.clear()
             if moves:
                 del replicas[source]
 
@@ -335,8 +346,7 @@ class SnapshotCluster:
         return task
 
     def _stamp(self, pattern: str, later_seconds: int = 0) -> str:
-        now = self.knobs.now() if self.knobs.now is not None else time.time()
-        return time.strftime(pattern, time.gmtime(now + later_seconds))
+        return time.strftime(pattern, time.gmtime(self.knobs.unix_time() + later_seconds))
 
 
 def _check(data: bytes, query: Mapping[str, str]) -> None:

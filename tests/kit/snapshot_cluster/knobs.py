@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from tests.kit.snapshot_cluster.optimizers import Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,11 @@ class Knobs:
     tags_parts: bool = True  # False: a 206 without an ETag, as from a proxy
     ranges: bool = True  # False: a 200 to every range, as with S3 behind the server
     gzips: bool = True  # a download where the client takes gzip and wants no range
+    pace: Pace = field(default_factory=Pace)  # of optimizations
+    queued_optimizations: int = 0  # what /optimizations says waits, beside what thresholds make of segments
+    patch_seconds: float = 0.0  # how late a PATCH is answered, after it was done
+    body_limit_bytes: int = 32 << 20  # of a request in JSON
+    body_limit_status: int = 400  # as on a real server; a proxy says 413
     api_key: str | None = None  # without it 401
     read_only_key: str | None = None  # with it what writes is 403
     # By peer (0, 1, 2): at so many looks after a change of shard keys it shows the shards from before.
@@ -103,6 +111,10 @@ class Knobs:
     writers: list[Writer] = field(default_factory=list)
     cuts: list[int] = field(default_factory=list)  # each ends one download after so many bytes
     flips: list[int] = field(default_factory=list)  # each flips the byte at this place in one download
+
+    def unix_time(self) -> float:
+        """Return the servers' time."""
+        return self.now() if self.now is not None else time.time()
 
     def fail(
         self,

@@ -124,16 +124,21 @@ class Peer:
         self.cluster.write_between()
         while self.frozen:
             await self.thawed.wait()
+        self.cluster.optimizers.advance()
         try:
             self._admit(request)
+            self._measure(request)
             failure = next((one for one in knobs.failures if one.strikes(seen)), None)
             if failure is not None:
                 if failure.done:
                     await self._answer(request, seen)
                 return _error(failure.status, failure.text, failure.headers)
-            return await self._answer(request, seen)
+            answer = await self._answer(request, seen)
         except RefusedError as refused:
             return _error(refused.status, refused.text)
+        if seen.method == "PATCH" and knobs.patch_seconds:
+            await asyncio.sleep(knobs.patch_seconds)
+        return answer
 
     async def _seen(self, request: web.Request) -> Seen:
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -155,6 +160,12 @@ class Peer:
                 raise RefusedError(403, "Forbidden: Global manage access is required")
         elif key != knobs.api_key:
             raise RefusedError(401, "Invalid API key or JWT")
+
+    def _measure(self, request: web.Request) -> None:
+        limit, size = self.cluster.knobs.body_limit_bytes, request.content_length or 0
+        if request.content_type == "application/json" and size > limit:
+            text = f"JSON payload ({size} bytes) is larger than allowed (limit: {limit} bytes)."
+            raise RefusedError(self.cluster.knobs.body_limit_status, text)
 
     async def _answer(self, request: web.Request, seen: Seen) -> web.StreamResponse:
         path, _, _ = seen.path.partition("?")

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from tests.kit.snapshot_cluster import views
-from tests.kit.snapshot_cluster.archives import PointId, Points
+from tests.kit.snapshot_cluster import points, segments, views
 from tests.kit.snapshot_cluster.knobs import Seen
 from tests.kit.snapshot_cluster.world import ACTIVE, RefusedError, Shard
 
@@ -21,7 +20,13 @@ NO_ROUTE = object()
 # Of PATCH these are merged; a null or an absent one stays.
 PATCHABLE = ("hnsw_config", "optimizers_config", "params", "strict_mode_config", "metadata")
 METADATA_SINCE = (1, 16)
+ONGOING_SINCE = (1, 16)  # its shape of today: segments.UUIDS_SINCE
+MEMORY_SINCE = (1, 18)
+LEAST_VACUUM_VECTORS = 100
+# A change of these begins the optimizers anew; strict mode and metadata do not.
+OPTIMIZING = ("optimizers_config", "hnsw_config", "params", "vectors", "quantization_config")
 DONE = {"operation_id": 0, "status": "completed"}
+ACCEPTED = {"operation_id": 0, "status": "acknowledged"}
 
 
 class Routes:
@@ -46,7 +51,7 @@ class Routes:
                 self._world.change_aliases(seen.body["actions"])
                 result = True
             case ("collections", name, *rest):
-                result = self._collection(peer, seen, name, tuple(rest))
+                result = self._collection(peer, seen, name, tuple(rest), query)
             case _:
                 result = self._whole(peer, seen, parts, query)
         if result is NO_ROUTE:
@@ -81,7 +86,9 @@ class Routes:
                 return True
         return NO_ROUTE
 
-    def _collection(self, peer: Peer, seen: Seen, name: str, rest: tuple[str, ...]) -> Any:
+    def _collection(
+        self, peer: Peer, seen: Seen, name: str, rest: tuple[str, ...], query: Mapping[str, str]
+    ) -> Any:
         match (seen.method, *rest):
             case ("PUT",):
                 with_metadata = views.version_of(peer.version) >= METADATA_SINCE
@@ -113,10 +120,12 @@ class Routes:
                 return True
             case ("PUT", "index"):
                 return self._index(name, seen.body)
+            case ("GET", "optimizations" | "memory" as what):
+                return self._work(peer, name, what, query)
             case (_, "shards", *_):
                 return self._keys(seen, name, rest)
             case (_, "points", *_):
-                return self._points(peer, seen, name, rest)
+                return self._points(peer, seen, name, rest, query)
         return NO_ROUTE
 
     def _keys(self, seen: Seen, name: str, rest: tuple[str, ...]) -> Any:
@@ -141,32 +150,31 @@ class Routes:
             shown = views.placement(self._world.named(name), self._cluster.own_id(peer))
             peer.outdated[name] = [shown] * looks
 
-    def _points(self, peer: Peer, seen: Seen, name: str, rest: tuple[str, ...]) -> Any:
+    def _points(
+        self, peer: Peer, seen: Seen, name: str, rest: tuple[str, ...], query: Mapping[str, str]
+    ) -> Any:
         body = seen.body or {}
         key = body.get("shard_key")
         match (seen.method, *rest):
             case ("PUT", "points"):
-                points = body["points"]
-                new = {one["id"]: [_floats(one["vector"]), one.get("payload") or {}] for one in points}
-                self._world.upsert(name, new, key)
-                return DONE
+                self._world.upsert(name, points.taken(body, self._world.named(name)), key)
+                return DONE if query.get("wait") == "true" else ACCEPTED
             case ("POST", "points", "delete"):
                 self._world.delete_points(name, body["points"], key)
                 return DONE
             case ("POST", "points"):
-                held = self._world.read(name, peer.id, key)
-                wanted = {"with_payload": False, **body}
-                return [_record(id_, held[id_], wanted) for id_ in body["ids"] if id_ in held]
+                return points.retrieved(self._world.read(name, peer.id, key), body)
             case ("POST", "points", "count"):
                 return {"count": self._world.counted(name, peer.id, key)}
             case ("POST", "points", "scroll"):
-                return _page(self._world.read(name, peer.id, key), body)
+                return points.page(self._world.read(name, peer.id, key), body)
             case ("POST", "points", "query"):
-                return {"points": _best(self._world.read(name, peer.id, key), body)}
+                return {"points": points.best(self._world.read(name, peer.id, key), body)}
         return NO_ROUTE
 
     def _patch(self, peer: Peer, name: str, body: Mapping[str, Any]) -> bool:
-        config = self._world.named(name).config
+        found, config = self._world.named(name), self._world.named(name).config
+        _check_optimizers(body.get("optimizers_config") or {})
         for part in PATCHABLE:
             if part == "metadata" and views.version_of(peer.version) < METADATA_SINCE:
                 continue
@@ -177,7 +185,28 @@ class Routes:
         for field, value in (body.get("metadata") or {}).items():
             if value is None:  # of metadata a null takes away, seen on 1.18.3
                 (config.get("metadata") or {}).pop(field, None)
+        if any(body.get(part) is not None for part in OPTIMIZING):
+            self._cluster.optimizers.patched(found)
         return True
+
+    def _work(self, peer: Peer, name: str, what: str, query: Mapping[str, str]) -> Any:
+        """Tell what optimizers do, and what memory takes: of all peers, and so only while all live."""
+        found, version = self._world.named(name), views.version_of(peer.version)
+        first = ONGOING_SINCE if what == "optimizations" else MEMORY_SINCE
+        if version < first:
+            return NO_ROUTE
+        by_peer = [(at, own) for shard in found.shards.values() for at, own in shard.replicas.items()]
+        if version < segments.UUIDS_SINCE:
+            return segments.ongoing(own for at, own in by_peer if at == peer.id)
+        if any(at not in self._world.alive for at, _ in by_peer):
+            raise RefusedError(500, "Service internal error: Failed to connect to a peer: tcp connect error")
+        replicas = [own for _, own in by_peer if own.loaded]
+        if what == "memory":
+            return segments.memory(found, replicas)
+        shown = frozenset(query.get("with", "").split(","))
+        return segments.optimizations(
+            found, replicas, shown=shown, queued_elsewhere=self._cluster.knobs.queued_optimizations
+        )
 
     def _index(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         self._world.named(name).add_index(body["field_name"], body["field_schema"])
@@ -217,53 +246,13 @@ class Routes:
         ]
 
 
-def _page(held: Points, body: Mapping[str, Any]) -> dict[str, Any]:
-    ids = list(held)
-    offset = body.get("offset")
-    start = 0 if offset is None else sum(not _not_before(id_, offset) for id_ in ids)
-    end = start + body.get("limit", 10)
-    return {
-        "points": [_record(id_, held[id_], body) for id_ in ids[start:end]],
-        "next_page_offset": ids[end] if end < len(ids) else None,
-    }
-
-
-def _not_before(id_: PointId, offset: PointId) -> bool:
-    return (isinstance(id_, str), id_) >= (isinstance(offset, str), offset)
-
-
-def _record(id_: PointId, point: list[Any], body: Mapping[str, Any]) -> dict[str, Any]:
-    said: dict[str, Any] = {"id": id_}
-    if body.get("with_payload", True):
-        said["payload"] = point[1]
-    if body.get("with_vector"):
-        said["vector"] = point[0]
-    return said
-
-
-def _best(held: Points, body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Search by dot product: a vector, or the id of a point; by name with `using`."""
-    wanted, using = body["query"], body.get("using")
-    if isinstance(wanted, int | str):
-        wanted = _vector(held[wanted][0], using)
-    scored = [
-        (sum(a * b for a, b in zip(wanted, _vector(point[0], using), strict=False)), id_)
-        for id_, point in held.items()
-    ]
-    best = sorted(scored, key=lambda one: one[0], reverse=True)[: body.get("limit", 10)]
-    return [
-        {"version": 1, "score": score, **_record(id_, held[id_], {"with_payload": False, **body})}
-        for score, id_ in best
-    ]
-
-
-def _floats(vector: Any) -> Any:
-    """Return a vector, named, sparse or of many rows too, as the server keeps it."""
-    if isinstance(vector, dict):
-        return {name: value if name == "indices" else _floats(value) for name, value in vector.items()}
-    return [_floats(value) if isinstance(value, list) else float(value) for value in vector]
-
-
-def _vector(vector: Any, using: str | None) -> list[float]:
-    found: list[float] = vector[using] if using else vector
-    return found
+def _check_optimizers(given: Mapping[str, Any]) -> None:
+    """Refuse what the server's validation refuses."""
+    prefix = "Validation error in JSON body: [optimizers_config."
+    least, ratio = given.get("vacuum_min_vector_number"), given.get("deleted_threshold")
+    if least is not None and least < LEAST_VACUUM_VECTORS:
+        text = f"value {least} invalid, must be {LEAST_VACUUM_VECTORS} or larger"
+        raise RefusedError(422, f"{prefix}vacuum_min_vector_number: {text}]")
+    if ratio is not None and not 0.0 <= ratio <= 1.0:
+        text = f"value {ratio:.1f} invalid, must be from 0.0 to 1.0"
+        raise RefusedError(422, f"{prefix}deleted_threshold: {text}]")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.kit.snapshot_cluster import segments
 from tests.kit.snapshot_cluster.world import Collection, Replica, Shard, World
 
 P2P_PORT = 6413  # of the first peer, as in the recordings; ten more for each further one
@@ -19,23 +20,38 @@ def version_of(text: str) -> Version:
 def description(found: Collection, world: World, peer: int, version: Version) -> dict[str, Any]:
     """GET /collections/{c}."""
     replicas = [replica for shard in found.shards.values() for replica in shard.replicas.values()]
-    errors = [replica.optimizer_error for replica in replicas if replica.optimizer_error]
+    errors = [replica.error for replica in replicas if replica.error]
+    statuses = {status(replica, found) for replica in replicas}
     said: dict[str, Any] = {
-        "status": "red"
-        if errors
-        else "yellow"
-        if any(one.status == "yellow" for one in replicas)
-        else "green",
+        "status": next((one for one in ("red", "yellow", "grey") if one in statuses), "green"),
         "optimizer_status": {"error": errors[0]} if errors else "ok",
         "indexed_vectors_count": 0,
         "points_count": world.counted(found.name, peer),
-        "segments_count": 2 * len(found.shards),
+        "segments_count": sum(_segments_count(shard) for shard in found.shards.values()),
         "config": found.config,
         "payload_schema": found.indexes(),
     }
     if version >= (1, 17):
-        said["update_queue"] = {"length": 0}
+        said["update_queue"] = {"length": sum(replica.queue_length for replica in replicas)}
     return said
+
+
+def _segments_count(shard: Shard) -> int:
+    return max((len(one.optimizers.segments) for one in shard.replicas.values()), default=0)
+
+
+def status(own: Replica, found: Collection) -> str:
+    """Return a replica's status: an error, what runs or is wanted, or what a test says it shows."""
+    if own.error:
+        return "red"
+    if own.status != "green":
+        return own.status
+    optimizers = own.optimizers
+    if optimizers.running:
+        return "yellow"
+    if optimizers.wanted(len(own.points), found.config["optimizer_config"], found.vector_names):
+        return "yellow" if optimizers.triggered else "green" if optimizers.says_green else "grey"
+    return "green"
 
 
 def placement(found: Collection, peer: int) -> dict[str, Any]:
@@ -108,7 +124,8 @@ def telemetry(
             ]
         whole = level >= 3 or version < (1, 14)
         collections["collections"] = [
-            _collection(found, world, peer, version, whole=whole) for found in world.collections.values()
+            _collection(found, world, peer, version, level=max(level, 3) if whole else level)
+            for found in world.collections.values()
         ]
     cluster: dict[str, Any] = {"enabled": world.clustered}
     if world.clustered:
@@ -144,45 +161,53 @@ def telemetry(
 
 
 def _collection(
-    found: Collection, world: World, peer: int, version: Version, *, whole: bool
+    found: Collection, world: World, peer: int, version: Version, *, level: int
 ) -> dict[str, Any]:
     config = {**found.config, "uuid": found.uuid if world.clustered else None}
     said: dict[str, Any] = {"id": found.name, "init_time_ms": 2, "config": config}
-    if whole:
+    if level >= 3:
         shards = sorted(found.shards.values(), key=lambda one: one.id)
-        said["shards"] = [_shard(shard, peer, version) for shard in shards]
+        said["shards"] = [_shard(shard, found, peer, version, level=level) for shard in shards]
         said["transfers"] = found.transfers
         said["resharding"] = found.resharding
     return said
 
 
-def _shard(shard: Shard, peer: int, version: Version) -> dict[str, Any]:
+def _shard(shard: Shard, found: Collection, peer: int, version: Version, *, level: int) -> dict[str, Any]:
     own = shard.replicas.get(peer)
     return {
         "id": shard.id,
         "key": shard.key,
-        "local": None if own is None else _replica(own, version),
+        "local": None if own is None else _replica(own, found, version, level),
         "remote": [{"shard_id": shard.id, "peer_id": other} for other in shard.replicas if other != peer],
         "replicate_states": {str(holder): replica.state for holder, replica in shard.replicas.items()},
     }
 
 
-def _replica(own: Replica, version: Version) -> dict[str, Any]:
+def _replica(own: Replica, found: Collection, version: Version, level: int) -> dict[str, Any]:
     if not own.loaded:
         return {"variant_name": "dummy shard", "status": "green", "total_optimized_points": 0}
     points = len(own.points)
-    error = own.optimizer_error
     said: dict[str, Any] = {
         "variant_name": "local shard",
-        "status": "red" if error else own.status,
+        "status": status(own, found),
         "total_optimized_points": 0,
-        "optimizations": {"status": {"error": error} if error else "ok"},
+        "optimizations": {"status": {"error": own.error} if own.error else "ok"},
     }
-    if version < (1, 14):
+    if level >= 4:
+        said["segments"] = [segments.segment(one, own, found, version) for one in own.optimizers.segments]
+        said["optimizations"]["log"] = [segments.logged(run, version) for run in own.optimizers.log]
+        own.optimizers.looked()
+    elif version < (1, 14):
         said["segments"] = [{"info": {"num_points": points}}, {"info": {"num_points": 0}}]
+    if version < (1, 14):
         return said
-    # about what 4 numbers a vector and a small payload take
-    said |= {"num_points": points, "vectors_size_bytes": 16 * points, "payloads_size_bytes": 20 * points}
+    sizes = [(own.optimizers.live(one, points), one) for one in own.optimizers.segments]
+    said |= {
+        "num_points": points,
+        "vectors_size_bytes": sum(live * one.vector_bytes for live, one in sizes),
+        "payloads_size_bytes": sum(live * one.payload_bytes for live, one in sizes),
+    }
     if version >= (1, 17):
         said["update_queue"] = {"length": own.queue_length, "op_num": own.op_num}
     return said

@@ -11,6 +11,7 @@ from typing import Any
 
 from exporter.embedded.collection_config import DEFAULT_HNSW, DEFAULT_OPTIMIZERS, ENGINE_WAL
 from tests.kit.snapshot_cluster.archives import PointId, Points, ShardFolder
+from tests.kit.snapshot_cluster.optimizers import Optimizers
 
 ACTIVE, DEAD = "Active", "Dead"
 Key = str | int | None
@@ -35,7 +36,7 @@ class RefusedError(Exception):
 
 @dataclass(slots=True)
 class Replica:
-    """One replica. Not `loaded`: a dummy, green and without points. `status` yellow: an optimizer runs."""
+    """One replica. Not `loaded`: a dummy, green and without points. `status`: shown where it is not green."""
 
     points: Points = field(default_factory=dict)
     state: str = ACTIVE
@@ -44,6 +45,29 @@ class Replica:
     queue_length: int = 0
     status: str = "green"
     optimizer_error: str | None = None
+    optimizers: Optimizers = field(default_factory=Optimizers)
+
+    @property
+    def error(self) -> str | None:
+        """What an optimizer failed with, sticky until a PATCH or a restart."""
+        return self.optimizer_error or self.optimizers.error
+
+    def take(self, id_: PointId, point: list[Any]) -> None:
+        """Write a point; one that was there before is deleted where it lay."""
+        if id_ in self.points:
+            self.optimizers.segments[0].deleted += 1
+        self.points[id_] = copy.deepcopy(point)
+        self._changed()
+
+    def drop(self, id_: PointId) -> None:
+        """Delete a point where it is."""
+        if self.points.pop(id_, None) is not None:
+            self.optimizers.segments[0].deleted += 1
+            self._changed()
+
+    def _changed(self) -> None:
+        self.op_num = (self.op_num or 0) + 1
+        self.optimizers.triggered = True
 
 
 @dataclass(slots=True)
@@ -72,6 +96,12 @@ class Collection:
     def custom(self) -> bool:
         """Whether its shards have keys."""
         return bool(self.config["params"].get("sharding_method") == "custom")
+
+    @property
+    def vector_names(self) -> list[str]:
+        """The names of its dense vectors, "" where it has one without a name."""
+        vectors = self.config["params"].get("vectors") or {}
+        return [""] if "size" in vectors else list(vectors)
 
     @property
     def keys(self) -> dict[str | int, list[int]]:
@@ -205,16 +235,14 @@ class World:
                 if peer not in self.alive:
                     replica.state = DEAD
                 elif replica.state != DEAD:
-                    replica.points[id_] = copy.deepcopy(point)
-                    replica.op_num = (replica.op_num or 0) + 1
+                    replica.take(id_, point)
 
     def delete_points(self, name: str, ids: Iterable[PointId], key: Key = None) -> None:
         """Delete points by id."""
         for shard in self.named(name).of_key(key):
             for replica in shard.replicas.values():
                 for id_ in ids:
-                    if replica.points.pop(id_, None) is not None:
-                        replica.op_num = (replica.op_num or 0) + 1
+                    replica.drop(id_)
 
     def read(self, name: str, peer: int, key: Key = None) -> Points:
         """Return the points that this peer shows: of its own replica, else of an Active one elsewhere."""
