@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from exporter.backup.restoring.words import (
     ShardUpload,
     TargetSeen,
 )
-from exporter.backup.words import Manifest, RestoreRecord, RestoreState, SetState, StoredSet
+from exporter.backup.words import Manifest, RestoreRecord, RestoreState, SetKind, SetState, StoredSet
 from exporter.printable import printable
 from exporter.qdrant.versions import Version, parse_version
 
@@ -86,13 +87,31 @@ def refusals(
     stored: StoredSet, seen: TargetSeen, options: RestoreOptions, record: RestoreRecord | None
 ) -> tuple[str, ...]:
     """Say everything that stands against it, for people; () when nothing does. `record`: see `resumed`."""
+    if stored.manifest.kind is SetKind.EXPORT:
+        return (import_instead(stored.manifest, options),)
     problems = [*_of_the_set(stored, options), *seen.troubles]
     if seen.peers:
         problems += _of_versions(stored.manifest, seen, options)
         problems += _of_shards(stored.manifest, seen)
-        problems += _of_the_name(stored.manifest, seen, options, record)
-        problems += _of_aliases(stored.manifest, seen, options)
+        problems += target_refusals(stored.manifest, seen, options, record)
     return tuple(problems)
+
+
+def target_refusals(
+    manifest: Manifest, seen: TargetSeen, options: RestoreOptions, record: RestoreRecord | None
+) -> tuple[str, ...]:
+    """Say what stands against the target and the aliases, whatever the set is made of."""
+    return (*_of_the_name(manifest, seen, options, record), *_of_aliases(manifest, seen, options))
+
+
+def import_instead(manifest: Manifest, options: RestoreOptions) -> str:
+    """Say what to write in place of a restore: an export has no archive that a server would take."""
+    words = ["qdrant-exporter", "backup", "import", manifest.id]
+    if options.target is not None:
+        words += ["--into" if options.into else "--as", options.target]
+    words += ["--aliases"] if options.aliases else []
+    words += ["--switch-alias", options.switch_alias] if options.switch_alias else []
+    return f"backup {manifest.id} is an export, which is imported: {printable(shlex.join(words))}"
 
 
 def room_refusals(seen: TargetSeen, options: RestoreOptions, uploads: Iterable[ShardUpload]) -> Iterator[str]:

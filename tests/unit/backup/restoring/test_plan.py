@@ -24,7 +24,7 @@ from exporter.backup.words import (
 )
 from exporter.errors import JobRefused
 from exporter.qdrant.kept import Description
-from tests.kit.sets import archive, manifest, shard
+from tests.kit.sets import archive, exported, manifest, shard
 
 TARGET = default_target("docs", "20270115T080000Z-00000a")
 CUSTOM = {"params": {"vectors": {}, "sharding_method": "custom", "shard_number": 1, "replication_factor": 2}}
@@ -155,6 +155,21 @@ def test_a_set_that_is_bad_wants_force() -> None:
         planned(kept)
 
     assert planned(kept, force=True).uploads
+
+
+def test_an_export_is_refused_with_the_command_that_imports_it() -> None:
+    """Nothing else is said of it: what a restore would lack is no matter of an export."""
+    export = StoredSet(exported(), (), accepted=False)
+    there = seen(name="a b", troubles=("c does not answer",))
+
+    (problem,) = refusals(export, there, RestoreOptions(target="a b", switch_alias="live"), None)
+
+    assert problem == (
+        "backup 20270115T080000Z-00000a is an export, which is imported: qdrant-exporter backup import"
+        " 20270115T080000Z-00000a --as 'a b' --switch-alias live"
+    )
+    with pytest.raises(JobRefused, match="backup import"):
+        planned(export)
 
 
 def test_automatic_shards_with_gaps_are_refused() -> None:
