@@ -17,8 +17,8 @@ class Findings:
 
     by: str  # "engine", "server HOST:PORT"
     problems: tuple[str, ...]
-    points: Mapping[str, int] = field(default_factory=dict)  # by shard id as text
-    content: str | None = None  # over all shards; level 4
+    points: Mapping[str, int] = field(default_factory=dict)  # by shard id, or by shard key, as text
+    content: str | None = None  # over all shards; level 4, and 3 of an export
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,6 @@
-"""Proves a set, up to a level: its files, their hashes, what the engine or a server finds in them.
+"""Proves a set, up to a level: its files, their hashes, what is read, the engine or a server finds in them.
+
+An export is read here, point by point, and imported to a server at the highest level.
 
 A set that is bad is a proof that says so. What says nothing of the set, such as a store that cannot be
 read, is an error.
@@ -17,6 +19,7 @@ from exporter.backup.archive.walk import BadArchive
 from exporter.backup.passing import Passing
 from exporter.backup.progress import Progress, Silent, step
 from exporter.backup.shelf import Shelf, place_of
+from exporter.backup.verifying.chunks import chunk_problems, decoded, hash_problems
 from exporter.backup.verifying.findings import (
     Copy,
     Findings,
@@ -26,7 +29,7 @@ from exporter.backup.verifying.findings import (
     layout_problems,
     whole_content,
 )
-from exporter.backup.words import Archive, ArchivedShard, Level, Manifest, Proof, StoredSet
+from exporter.backup.words import Archive, ArchivedShard, Chunk, Level, Manifest, Proof, SetKind, StoredSet
 from exporter.clock import Clock
 from exporter.errors import JobError, StoreMissing, StoreShort
 from exporter.logs import get_logger
@@ -39,7 +42,7 @@ class ServerProof(Protocol):
     """Proves a set by restoring it to a server: `served.py`."""
 
     async def prove(self, stored: StoredSet) -> Findings:
-        """Restore, compare, remove. Raises JobError where that says nothing of the set."""
+        """Restore or import, compare, remove. Raises JobError where that says nothing of the set."""
         ...
 
 
@@ -116,9 +119,12 @@ class Verifier:
             return None
 
     async def _found(self, stored: StoredSet, level: Level) -> Findings:
-        problems = [*layout_problems(stored.manifest), *await self._sizes(stored.manifest, level)]
+        problems = [*layout_problems(stored.manifest), *chunk_problems(stored.manifest)]
+        problems += await self._sizes(stored.manifest, level)
         if problems or level < Level.HASHED:
             return Findings("", tuple(problems))
+        if stored.manifest.kind is SetKind.EXPORT:
+            return await self._found_in_chunks(stored, level)
         read = await self._read(stored.manifest, level)
         if read.problems or level < Level.OPENED:
             return Findings("", read.problems)
@@ -132,16 +138,15 @@ class Verifier:
 
     async def _sizes(self, manifest: Manifest, level: Level) -> list[str]:
         problems = []
-        for archive in manifest.archives:
+        files: tuple[Archive | Chunk, ...] = (*manifest.archives, *manifest.chunks)
+        for part in files:
             try:
-                size = await self._store.size(place_of(manifest).file(archive.file))
+                size = await self._store.size(place_of(manifest).file(part.file))
             except StoreMissing:
-                problems.append(f"{archive.file} is missing")
+                problems.append(f"{part.file} is missing")
                 continue
-            if level >= Level.SIZED and size != archive.size_bytes:
-                problems.append(
-                    f"{archive.file} has {size:,} bytes, and the manifest says {archive.size_bytes:,}"
-                )
+            if level >= Level.SIZED and size != part.size_bytes:
+                problems.append(f"{part.file} has {size:,} bytes, and the manifest says {part.size_bytes:,}")
         return problems
 
     async def _read(self, manifest: Manifest, level: Level) -> _Read:
@@ -186,7 +191,25 @@ class Verifier:
             return False
         return True
 
-    # --- levels 3 and 4 ----------------------------------------------------------------------------
+    # --- exports -----------------------------------------------------------------------------------
+
+    async def _found_in_chunks(self, stored: StoredSet, level: Level) -> Findings:
+        """Read the chunks, decode them, import them: each level has all below it. Raises EngineCannot."""
+        manifest = stored.manifest
+        if level < Level.OPENED:
+            return Findings("", tuple(await hash_problems(self._store, manifest, self._progress)))
+        if level >= Level.RESTORED and self._served is None:
+            raise EngineCannot(
+                f"backup {manifest.id} is an export, which is proven further by an import: set"
+                " backup.verify.target to another Qdrant"
+            )
+        read = await decoded(self._store, manifest, self._progress)
+        if read.problems or level < Level.RESTORED or self._served is None:
+            return read
+        imported = await self._served.prove(stored)
+        return Findings(imported.by, imported.problems, read.points, read.content)
+
+    # --- levels 3 and 4 of snapshots ---------------------------------------------------------------
 
     async def _looked_into(self, stored: StoredSet, level: Level, read: _Read) -> Findings:
         """Open the archives, by the engine where it can, else by a server. Raises EngineCannot."""
