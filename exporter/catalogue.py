@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from exporter.alerting import records as alerting_records
 from exporter.backup import records as backup_records
+from exporter.jobs import intent_records
 from exporter.jobs import records as job_records
 from exporter.model import Evidence, MetricSpec
 from exporter.observe import records
@@ -44,6 +45,7 @@ SPECS: tuple[MetricSpec, ...] = (
     *canary_book.SPECS,
     *job_records.SPECS,
     *backup_records.SPECS,
+    *intent_records.SPECS,
     *alerting_records.SPECS,
 )
 

@@ -28,6 +28,7 @@ class Surroundings:
     settings: ClusterSettings
     receivers: int = 0  # of the whole configuration
     jobs: tuple[JobSettings, ...] = ()  # of this cluster
+    has_store: bool = False  # of backups, in which it is written down what was changed for a while
     versions: tuple[Version, ...] = ()  # of the peers that told theirs
     supported: Mapping[str, bool] | None = None  # by source: whether any peer has it
 
@@ -47,6 +48,7 @@ def sights(rules: Iterable[Rule], settings: Settings, view: BoardView | None) ->
             settings=cluster,
             receivers=len(settings.alerting.receivers),
             jobs=tuple(job for job in settings.jobs if job.cluster in (None, cluster.name)),
+            has_store=settings.backup.store is not None,
             versions=_versions(cluster.name, view),
             supported=_supported(cluster.name, view),
         )
@@ -200,6 +202,12 @@ def _backups(here: Surroundings) -> str:
     return "nothing is backed up; write a job of kind backup under jobs"
 
 
+def _store(here: Surroundings) -> str:
+    if here.has_store:
+        return ""
+    return "there is no store that says what was changed; write backup: with store: and its url:"
+
+
 def _restored_in_tests(here: Surroundings) -> str:
     if any(job.kind == "verify" and job.level == int(Level.RESTORED) for job in here.jobs):
         return ""
@@ -249,6 +257,7 @@ _BY_NAME: tuple[tuple[str, Need], ...] = (
     ("qdrantx_collection_expected_present", _expected),
     ("qdrantx_job_", _jobs),
     ("qdrantx_backup_", _backups),
+    ("qdrantx_vacuum_", _store),
     ("qdrantx_notification", _second_receiver),
     ("qdrantx_receiver", _second_receiver),
 )

@@ -1,4 +1,5 @@
 """Who works on what: one lock for each collection, whatever is done with it, and one for a whole cluster.
+A vacuum has one more, for there is one at a time in a cluster.
 
 A lock is two: one among the tasks of this process, and a lease in the store of backups, which daemons and
 people on other machines see too. A restore takes the cluster's: whoever has it finds no collection's
@@ -100,6 +101,15 @@ class Locks:
             yield held
 
     @asynccontextmanager
+    async def vacuum(self, cluster: str, *, patience_seconds: float = 0.0) -> AsyncIterator[Held]:
+        """Hold the lock of vacuums in a cluster, whoever does them. Raises JobLocked and StoreError.
+
+        Each of the collections is locked besides; a restore is kept waiting by those alone.
+        """
+        async with self._held(_vacuum_name(cluster), patience_seconds) as held:
+            yield held
+
+    @asynccontextmanager
     async def job(self, cluster: str, job: str, *, patience_seconds: float = 0.0) -> AsyncIterator[Held]:
         """Hold the lock of a job, so that of two daemons one does it. Raises JobLocked and StoreError.
 
@@ -139,6 +149,10 @@ class Locks:
 def _job_name(cluster: str, job: str) -> str:
     # "~" begins the folder of no cluster
     return f"~jobs/{layout.cluster_folder(cluster)}~{job}"
+
+
+def _vacuum_name(cluster: str) -> str:
+    return f"~vacuum/{layout.cluster_folder(cluster)}"
 
 
 def _locked(what: str, claim: Claim) -> JobLocked:

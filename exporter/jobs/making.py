@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from exporter.backup.archive.engine import Engine, engine_available
 from exporter.backup.calling import Limits
 from exporter.backup.intents import owner
-from exporter.backup.shelf import Shelf
 from exporter.backup.storage.contract import Store
 from exporter.backup.survey import PeerAt
 from exporter.backup.words import Level
@@ -28,6 +27,7 @@ from exporter.jobs.ledger import Ledger
 from exporter.jobs.locks import Locks
 from exporter.jobs.published import Published
 from exporter.jobs.runner import Runner
+from exporter.jobs.told_intents import TellingShelf
 from exporter.jobs.works import StoreCheck, Works
 
 
@@ -55,7 +55,7 @@ def make_works(
     locks = Locks(store=store, owner=owner(), clock=clock)
     means = Means(
         settings=settings.backup,
-        shelf=Shelf(store, clock),
+        shelf=TellingShelf(store, clock, published.intents),
         locks=locks,
         peers_of=peers_of,
         published=published,

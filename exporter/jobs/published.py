@@ -26,6 +26,7 @@ from exporter.backup.words import StoredSet
 from exporter.board import Board
 from exporter.clock import Clock
 from exporter.errors import StoreError
+from exporter.jobs.told_intents import ToldIntents
 from exporter.logs import get_logger
 from exporter.model import Reading
 
@@ -45,6 +46,7 @@ class Published:
 
     def __init__(self, *, board: Board, clock: Clock, flags: Sequence[str] = ()) -> None:
         """`flags` complete a command that people type: by them it finds cluster and store."""
+        self.intents = ToldIntents(board=board)  # beside the sets: thresholds that are changed for a while
         self._flags = tuple(flags)
         self._board = board
         self._clock = clock
@@ -106,18 +108,21 @@ class Published:
         readings: list[Reading] = [*backup_readings(cluster, stored, covered)]
         readings += orphan_readings(cluster, self._orphans.get(cluster, {}))
         self._board.post(backup_producer(cluster), readings)
+        self.intents.tell(cluster)
 
     def forget(self) -> None:
         """Forget what was read: another store is in force."""
         self._stores += 1
         self._read.clear()
         self._failure = ""
+        self.intents.forget()
 
     def withdraw(self, cluster: str) -> None:
         """Tell nothing more of a cluster."""
         for kept in (self._read, self._expected, self._orphans):
             kept.pop(cluster, None)
         self._board.withdraw(backup_producer(cluster))
+        self.intents.withdraw(cluster)
 
     def _told_of(self, cluster: str, sets: Sequence[StoredSet], now: float) -> _Read:
         return _Read(now, stocks(cluster, sets, now), backup_notes(cluster, sets, self._flags))

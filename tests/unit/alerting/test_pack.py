@@ -35,7 +35,7 @@ RULES = {
     "DeferredPoints UpdateQueueLong",
     "resources": "DiskUsed DiskFullSoon MemoryHigh",
     "probes": "SearchFailing SearchSlow ServerErrors RecallLow WriteNotVisible",
-    "jobs": "BackupOverdue BackupUnproven BackupShrank JobFailing",
+    "jobs": "BackupOverdue BackupUnproven BackupShrank JobFailing VacuumIntentOpen",
     "daemon": "NotificationsStuck ReceiverRefuses",
 }
 NAMES = sorted(name for names in RULES.values() for name in names.split())

@@ -23,6 +23,7 @@ from exporter.alerting.words import (
 from exporter.board import Board, BoardView
 from exporter.catalog import ALL_SPECS
 from exporter.config.alerting import AlertingSettings, ReceiverSettings, SlackSettings
+from exporter.config.backup import BackupSettings, StoreSettings
 from exporter.config.clusters import ClusterSettings, CollectionSettings, PeerSettings, PollSettings
 from exporter.config.jobs import JobSettings
 from exporter.config.probes import CanarySettings, ProbeSettings, ProbesSettings, RecallSettings
@@ -291,6 +292,18 @@ def test_a_rule_on_backups_is_blind_without_the_job_that_it_watches(
     settings = Settings(clusters=(cluster(),), jobs=jobs)
 
     reason = sights([rule(metric, condition=watching)], settings, None)[0].blind
+
+    assert reason.startswith(expected)
+    assert bool(reason) is bool(expected)
+
+
+@pytest.mark.parametrize(("stored", "expected"), [(True, ""), (False, "there is no store that says what")])
+def test_what_is_not_put_back_is_seen_where_there_is_a_store(stored: bool, expected: str) -> None:
+    """Also without a job: people vacuum and import by hand."""
+    backup = BackupSettings(store=StoreSettings(url="/backups") if stored else None)
+    settings = Settings(clusters=(cluster(),), backup=backup)
+
+    reason = sights([rule("qdrantx_vacuum_intent_opened_timestamp_seconds")], settings, None)[0].blind
 
     assert reason.startswith(expected)
     assert bool(reason) is bool(expected)

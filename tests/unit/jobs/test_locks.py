@@ -133,3 +133,18 @@ async def test_patience_waits_for_another_process_until_it_is_over(
 async def _held_by(locks: Locks) -> bool:
     async with locks.collection("eu", "docs", patience_seconds=60.0):
         return True
+
+
+async def test_in_a_cluster_there_is_one_vacuum_at_a_time(ground: Ground) -> None:
+    """Whoever does it; it keeps nobody from a collection, and no restore waiting."""
+    async with ground.daemon.vacuum("eu"):
+        with pytest.raises(JobLocked, match="locked by the daemon"):
+            async with ground.person.vacuum("eu"):
+                pass
+        async with ground.person.vacuum("us"), ground.person.collection("eu", "docs"):
+            pass
+        async with ground.person.cluster("eu"):
+            pass
+
+    async with ground.person.vacuum("eu"):
+        pass
