@@ -28,6 +28,7 @@ from exporter.jobs.facts import cluster_of, covered, job_facts, no_such_job
 from exporter.jobs.ledger import Ledger
 from exporter.jobs.making import make_works
 from exporter.jobs.published import Published
+from exporter.jobs.reconciling import Reconciler
 from exporter.jobs.records import job_producer, job_readings
 from exporter.jobs.requests import Requests
 from exporter.jobs.schedule import previous_fire
@@ -99,6 +100,7 @@ class Jobs:
         self._published = Published(board=board, clock=clock, flags=flags)
         self._turns: dict[str, asyncio.Lock] = {}
         self._rights = RightsWatch(peers_of=peers_of, clock=clock)
+        self._reconciler = Reconciler(intents=self._published.intents, delay_seconds=catch_up_delay_seconds)
         self._scheduler = Scheduler(due=self._due)
         self._asking = asyncio.Lock()
         self._stopping = asyncio.Event()
@@ -117,6 +119,7 @@ class Jobs:
         self._spawn(self._look_for_requests(), "look for requests")
         self._spawn(self._look_at_the_clock(), "look at the clock")
         self._spawn(self._look_at_the_store(), "look at the store")
+        self._spawn(self._reconciler.run(), "put thresholds back")
 
     def build(self, settings: Settings) -> Works | None:
         """Return what these settings ask for; nothing of it is begun. None: no store, so no jobs.
@@ -156,6 +159,7 @@ class Jobs:
             if works is None or works.settings.backup.store != before.settings.backup.store:
                 self._published.forget()
         self._rights.exchange(works)
+        self._reconciler.exchange(works)
         self._catch_up()
         self._tell_all()
         if works is not None:

@@ -1,12 +1,14 @@
-"""What killed backups left on the servers, and what lies there besides."""
+"""What killed runs left on the servers, and what lies there besides."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from exporter.backup.intents import reconcile
 from exporter.backup.orphans import find_orphans
 from exporter.backup.survey import PeerAt
+from exporter.backup.thresholds.putting_back import LOOK_SECONDS, reconcile_thresholds
 from exporter.errors import JobError, JobLocked
 from exporter.jobs.bodies.means import Means
 from exporter.jobs.bodies.serving import places, reap
@@ -60,6 +62,23 @@ class Tidying:
                     )
             except JobLocked:
                 continue
+
+    async def thresholds(self, cluster: str) -> None:
+        """Try once to put back what vacuums and imports changed; what somebody works on is left to him.
+
+        Raises JobError where no peer is known, StoreError.
+        """
+        means = self._means
+        async with means.reached(cluster) as peers:
+            await reconcile_thresholds(
+                means.shelf,
+                peers,
+                cluster=cluster,
+                locked=partial(means.locks.collection, cluster),
+                clock=means.clock,
+                limits=means.limits,
+                look_seconds=LOOK_SECONDS,
+            )
 
     async def orphans(self, cluster: str, peers: Sequence[PeerAt]) -> None:
         """Look at what lies on the peers and belongs to no backup, to be told with the next readings."""
