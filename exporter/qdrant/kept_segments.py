@@ -145,8 +145,8 @@ class _Local(Payload, frozen=True):
     variant_name: str | None = None
     status: str | None = None
     segments: tuple[_Segment, ...] | None = None
-    optimizations: _Optimizations = _Optimizations()
-    update_queue: UpdateQueue = UpdateQueue()
+    optimizations: _Optimizations | None = None  # of a dummy null
+    update_queue: UpdateQueue | None = None
 
 
 class _Shard(Payload, frozen=True):
@@ -221,16 +221,17 @@ def read_optimizations(body: bytes) -> QueueRead:
 
 def _shard(said: _Shard) -> ShardRead:
     local = said.local or _Local()
+    optimized = local.optimizations or _Optimizations()
     return ShardRead(
         shard=said.id,
         local=said.local is not None,
         loaded=said.local is not None and local.variant_name != DUMMY,
         status=local.status,
-        queue_length=local.update_queue.length,
-        optimizer_error=error_of(local.optimizations.status),
+        queue_length=(local.update_queue or UpdateQueue()).length,
+        optimizer_error=error_of(optimized.status),
         replicas=dict(said.replicate_states or {}),
         segments=tuple(_segments(local.segments or ())),
-        runs=tuple(_run(run) for run in local.optimizations.log),
+        runs=tuple(_run(run) for run in optimized.log),
     )
 
 
@@ -257,11 +258,9 @@ def _run(said: _Run) -> RunRead:
 
 
 def _outcome(status: Any) -> tuple[str, str]:
-    """Return how a run ended. A word that we do not know has not ended well, and not badly: it runs."""
-    if status == DONE:
-        return DONE, ""
-    if isinstance(status, dict):
-        for outcome in (CANCELLED, ERROR):
-            if outcome in status:
-                return outcome, str(status[outcome])
-    return RUNNING, ""
+    """Return how a run ended, with the server's words for it; a word that we do not know is no good end."""
+    if status in (OPTIMIZING, DONE):
+        return (RUNNING if status == OPTIMIZING else DONE), ""
+    if isinstance(status, dict) and CANCELLED in status:
+        return CANCELLED, str(status[CANCELLED])
+    return ERROR, error_of(status) or ""
