@@ -1,18 +1,22 @@
 """Proves a set by restoring it to a server, for what the engine cannot open; then all of it is read there.
 
-The target is a scratch collection with our mark, and is removed whatever comes. One that a killed program
-left is gone on with by the next verification of the same set, or reaped.
+An export is imported: that reads all of it there by itself and compares it with the manifest. The target is
+a scratch collection with our mark, and is removed whatever comes. One that a killed program left is gone on
+with by the next verification of the same set, or reaped.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
 from exporter.backup.calling import Limits, again
 from exporter.backup.content import ContentHash
+from exporter.backup.importing.run import Importer
+from exporter.backup.importing.words import Imported, ImportLimits, ImportOptions
 from exporter.backup.progress import Progress, Silent, step
 from exporter.backup.restoring import schema
 from exporter.backup.restoring.plan import default_target
@@ -25,7 +29,7 @@ from exporter.backup.shelf import Shelf
 from exporter.backup.survey import PeerAt
 from exporter.backup.verifying.findings import Findings
 from exporter.backup.verifying.samples import LIMIT, LONG_SEARCH, Chosen, Searched, is_found
-from exporter.backup.words import RestoreRecord, ShardKey, StoredSet
+from exporter.backup.words import RestoreRecord, SetKind, ShardKey, StoredSet
 from exporter.clock import Clock
 from exporter.errors import BadPayload, JobError, JobRefused, SourceError, SourceRefused
 from exporter.logs import get_logger
@@ -42,15 +46,16 @@ PAGE_POINTS = 256
 PAGE_SECONDS = 120.0
 
 Restore = Callable[[StoredSet, RestoreOptions], Awaitable[Restored]]
+Import = Callable[[StoredSet, ImportOptions], Awaitable[Imported]]
 Remove = Callable[[RestoreRecord], Awaitable[object]]
 
 
 class Served:
     """Proves sets on the servers of `peers`.
 
-    `restore` and `remove` are Restorer's and Reaper's. `limit_bytes`: larger sets are refused, as where the
-    servers are the very ones that were backed up; `free_bytes` of their disks, by label, where known.
-    The caller holds the locks of both clusters.
+    `restore`, `load` and `remove` are Restorer's, Importer's and Reaper's. `limit_bytes`: larger sets are
+    refused, as where the servers are the very ones that were backed up; `free_bytes` of their disks, by
+    label, where known. The caller holds the locks of both clusters.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class Served:
         peers: Sequence[PeerAt],
         shelf: Shelf,
         restore: Restore,
+        load: Import,
         remove: Remove,
         progress: Progress | None = None,
         limits: Limits | None = None,
@@ -68,6 +74,7 @@ class Served:
         self._peers = tuple(peers)
         self._shelf = shelf
         self._restore = restore
+        self._load = load
         self._remove = remove
         self._progress = progress or Silent()
         self._limits = limits or Limits()
@@ -75,18 +82,17 @@ class Served:
         self._free_bytes = dict(free_bytes or {})
 
     async def prove(self, stored: StoredSet) -> Findings:
-        """Restore a set, compare, and remove what was restored.
+        """Restore or import a set, compare, and remove what was made of it.
 
-        Raises JobRefused where it must not or cannot be restored there, JobError where a server failed in a
-        way that says nothing of the set, StoreError.
+        Raises JobRefused where it must not or cannot be made there, JobError where a server failed in a way
+        that says nothing of the set, StoreError.
         """
         self._check_size(stored)
         target = default_target(stored.manifest.collection, stored.manifest.id, scratch=True)
-        options = RestoreOptions(target=target, scratch=True, check_hashes=False, free_bytes=self._free_bytes)
+        prove = self._imported if stored.manifest.kind is SetKind.EXPORT else self._restored
         try:
             # an earlier bad proof must not stand in the way of the next
-            restored = await self._restore(replace(stored, proofs=()), options)
-            return await self._compared(stored, target, restored)
+            return await prove(replace(stored, proofs=()), target)
         except NotProven as error:
             return Findings(self._by, (str(error.__cause__ or error),))
         except SourceError as error:
@@ -106,8 +112,28 @@ class Served:
                 " beside the original: raise backup.verify.same_cluster_limit, or set backup.verify.target"
             )
 
-    async def _compared(self, stored: StoredSet, target: str, restored: Restored) -> Findings:
+    async def _imported(self, stored: StoredSet, target: str) -> Findings:
+        """Import an export, which compares all points, and search for some of them."""
         manifest = stored.manifest
+        options = ImportOptions(target=target, scratch=True, free_bytes=self._free_bytes)
+        imported = await self._load(stored, options)
+        reading = _Reading(target, self._peers[0], self._limits)
+        await reading.allow_everything()
+        problems = [
+            f"after the import {problem}" for problem in await reading.index_problems(manifest.payload_schema)
+        ]
+        searched = Searched()
+        keys: list[ShardKey] = [layout.key for layout in manifest.keys]
+        for key in keys or [None]:
+            searched += await reading.searched_some(key)
+        if searched.problem is not None:
+            problems.append(f"it answers wrong: {searched.problem}")
+        return Findings(self._by, tuple(problems), content=imported.content)
+
+    async def _restored(self, stored: StoredSet, target: str) -> Findings:
+        manifest = stored.manifest
+        options = RestoreOptions(target=target, scratch=True, check_hashes=False, free_bytes=self._free_bytes)
+        restored = await self._restore(stored, options)
         reading = _Reading(target, self._peers[0], self._limits)
         await reading.allow_everything()
         problems = [
@@ -143,7 +169,7 @@ class Served:
 
 
 class _Reading:
-    """Reads a restored collection through one peer."""
+    """Reads a collection that was restored or imported through one peer."""
 
     def __init__(self, collection: str, peer: PeerAt, limits: Limits) -> None:
         self._collection = collection
@@ -165,13 +191,26 @@ class _Reading:
         chosen = Chosen[Mapping[str, Any]]()
         async for page in self._pages(key):
             await asyncio.to_thread(_take, page, content, chosen)  # some MB a page: the loop must go on
+        return await self._searched_all(chosen, key)
+
+    async def searched_some(self, key: ShardKey) -> Searched:
+        """Search for some of the first points of a shard key, or of all there are."""
+        chosen = Chosen[Mapping[str, Any]]()
+        async with aclosing(self._pages(key)) as pages:
+            async for page in pages:
+                for record in page:
+                    chosen.offer(str(record["id"]), record)
+                break
+        return await self._searched_all(chosen, key)
+
+    async def _searched_all(self, chosen: Chosen[Mapping[str, Any]], key: ShardKey) -> Searched:
         searched = Searched()
         for record in chosen.points():
             for name, vector in _named(record.get("vector")):
                 searched += await self._searched(record["id"], vector, _using(name) | _of_key(key))
         return searched
 
-    async def _pages(self, key: ShardKey) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+    async def _pages(self, key: ShardKey) -> AsyncGenerator[Sequence[Mapping[str, Any]], None]:
         limit, offset = PAGE_POINTS, None
         while True:
             body = {"limit": limit, "with_payload": True, "with_vector": True, "offset": offset}
@@ -224,6 +263,7 @@ class _Reading:
 def served_on(
     peers: Sequence[PeerAt],
     *,
+    cluster: str,
     shelf: Shelf,
     clock: Clock,
     progress: Progress | None = None,
@@ -231,14 +271,23 @@ def served_on(
     limit_bytes: int | None = None,
     free_bytes: Mapping[str, int] | None = None,
 ) -> Served:
-    """Return what proves sets on the servers of these peers: all of one cluster, or one server."""
+    """Return what proves sets of a cluster on these peers: all of a cluster's, or one other server."""
     limits = limits or RestoreLimits()
     restorer = Restorer(peers=peers, shelf=shelf, clock=clock, progress=progress, limits=limits)
+    importer = Importer(
+        cluster=cluster,
+        peers=peers,
+        shelf=shelf,
+        clock=clock,
+        progress=progress,
+        limits=ImportLimits(target=limits),
+    )
     reaper = Reaper(peers=peers, shelf=shelf, clock=clock, limits=limits)
     return Served(
         peers=peers,
         shelf=shelf,
         restore=restorer.restore,
+        load=importer.import_set,
         remove=reaper.remove,
         progress=progress,
         limits=limits.calls,

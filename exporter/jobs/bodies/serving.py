@@ -38,8 +38,10 @@ async def serving(means: Means, cluster: str, level: Level) -> AsyncIterator[Ser
         beside = verify.target is None  # the original, which must not suffer from it
         yield served_on(
             peers,
+            cluster=cluster,
             shelf=means.shelf,
             clock=means.clock,
+            progress=means.progress,
             limit_bytes=verify.same_cluster_limit_bytes if beside else None,
             free_bytes=means.free_bytes(cluster) if beside else None,
         )

@@ -1,7 +1,7 @@
 """Proving what is stored.
 
 What only reads, levels 1 and 2, goes over every complete set: a disk forgets old files too. What opens or
-restores a set is done to the newest good one, which is the one that will be needed.
+restores a set is done to the newest good one of each kind, which is the one that will be needed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 from exporter.backup.archive.engine import EngineCannot
 from exporter.backup.verifying.levels import Verifier
-from exporter.backup.words import Level, Proof, SetState, StoredSet
+from exporter.backup.words import Level, Proof, SetKind, SetState, StoredSet
 from exporter.config.jobs import JobSettings
 from exporter.jobs.bodies.means import Means
 from exporter.jobs.bodies.serving import serving
@@ -71,7 +71,7 @@ class VerifyChore:
                 proof = await self._proven(stored, level)
             except EngineCannot as error:
                 unable.append(str(error))
-                proof = await self._proven(stored, Level.HASHED)
+                proof = await self._proven(stored, furthest(stored))
             if not proof.good:
                 bad.append(f"backup {stored.manifest.id} is bad: {'; '.join(proof.problems)}")
         figures: dict[str, Figure] = {"sets": len(sets), "level": int(self._level)}
@@ -89,12 +89,20 @@ class VerifyChore:
 def plan(sets: Sequence[StoredSet], level: Level) -> list[tuple[StoredSet, Level]]:
     """Return up to which level each complete set of one collection is proven; `sets` newest first.
 
-    One that is known to be bad is not opened while another is good: who asks for a proof wants to know of
-    one that can be restored.
+    One that is known to be bad is not opened while another of its kind is good: who asks for a proof wants
+    to know of one that can be restored.
     """
-    newest = next((one for one in sets if not one.is_bad), sets[0] if sets else None)
+    chosen: list[StoredSet] = []
+    for kind in SetKind:
+        alike = [one for one in sets if one.manifest.kind is kind]
+        chosen += [next((one for one in alike if not one.is_bad), alike[0])] if alike else []
     cheap = min(level, Level.HASHED)
-    return [(one, level if one is newest else cheap) for one in sets]
+    return [(one, level if any(one is other for other in chosen) else cheap) for one in sets]
+
+
+def furthest(stored: StoredSet) -> Level:
+    """Return up to which level a set is proven where nothing is there to open or to restore it."""
+    return Level.OPENED if stored.manifest.kind is SetKind.EXPORT else Level.HASHED
 
 
 def _is_complete(stored: StoredSet) -> bool:

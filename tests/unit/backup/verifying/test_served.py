@@ -24,7 +24,7 @@ MANY = PAGE_POINTS + 40  # more than one page
 
 def server(here: Ground, **more: Any) -> Served:
     """Make what proves on this cluster."""
-    return served_on(here.peers, shelf=here.shelf, clock=LoopClock(), **more)
+    return served_on(here.peers, cluster="prod", shelf=here.shelf, clock=LoopClock(), **more)
 
 
 def content_of(here: Ground, name: str = "docs") -> str:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter.backup.words import Level, StoredSet
+from exporter.backup.words import Level, Manifest, Proof, StoredSet
 from exporter.config.backup import VerifySettings
 from exporter.jobs.bodies.verify import plan
 from exporter.jobs.words import Outcome, Reason
+from tests.kit.sets import export, exported, manifest
 from tests.kit.snapshot_cluster import SnapshotCluster, points
 from tests.unit.jobs.asked import job
 from tests.unit.jobs.ground import CLUSTER, NEVER, Ground, ground_of, until
@@ -105,17 +106,16 @@ async def test_the_newest_set_is_restored_beside_the_original_where_that_is_allo
         assert await ground.shelf().restores() == []
 
 
-class _Known:
-    """A set of which only one thing matters."""
-
-    def __init__(self, *, is_bad: bool) -> None:
-        self.is_bad = is_bad
+def known(manifest: Manifest, *, is_good: bool = True) -> StoredSet:
+    """Return a set with a proof."""
+    problems = () if is_good else ("no",)
+    return StoredSet(manifest, (Proof(Level.HASHED, 1.0, is_good, problems, "", 1.0),), accepted=False)
 
 
 def test_the_newest_good_set_is_opened_and_the_others_are_read() -> None:
     """What is needed first is proven furthest; every complete one is read."""
-    bad, good, older = _Known(is_bad=True), _Known(is_bad=False), _Known(is_bad=False)
-    sets: list[StoredSet] = [bad, good, older]  # type: ignore[list-item]
+    bad, good, older = known(manifest(), is_good=False), known(manifest()), known(manifest())
+    sets = [bad, good, older]
 
     assert plan(sets, Level.RESTORED) == [
         (bad, Level.HASHED),
@@ -125,3 +125,33 @@ def test_the_newest_good_set_is_opened_and_the_others_are_read() -> None:
     assert plan(sets[1:], Level.SIZED) == [(good, Level.SIZED), (older, Level.SIZED)]
     assert plan(sets[:1], Level.OPENED) == [(bad, Level.OPENED)]
     assert plan([], Level.OPENED) == []
+
+
+def test_of_each_kind_the_newest_good_set_is_opened() -> None:
+    """A snapshot that can be restored says nothing of an export, years later and for another version."""
+    bad, snapshot = known(manifest(), is_good=False), known(manifest())
+    export, older = known(exported()), known(exported())
+
+    assert plan([bad, export, snapshot, older], Level.RESTORED) == [
+        (bad, Level.HASHED),
+        (export, Level.RESTORED),
+        (snapshot, Level.RESTORED),
+        (older, Level.HASHED),
+    ]
+
+
+async def test_an_export_that_cannot_be_imported_is_decoded_and_no_success(ground: Ground) -> None:
+    """As far as it goes without a server is proven; it says what to set."""
+    proof = job("proof", kind="verify", schedule=NEVER, level=4)
+    async with ground.running(job(schedule=NEVER), proof):
+        nothing = export(points_before=0, points_after=0)
+        made = exported(cluster=CLUSTER, collection="docs", chunks=(), export=nothing)
+        await ground.shelf().save_manifest(made)
+
+        run = await ground.done("proof")
+
+        assert (run.outcome, run.reason) == (Outcome.FAILED, Reason.FAILED)
+        assert "proven further by an import: set backup.verify.target" in run.detail
+        (stored,) = await ground.shelf().sets(CLUSTER)
+        assert [proof.level for proof in stored.proofs if proof.good] == [Level.OPENED]
+        assert stored.counts
