@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from exporter.backup.pruning import Line, Plan
-from exporter.backup.words import Level, Manifest, Proof, StoredSet
+from exporter.backup.words import Chunk, Export, Level, Manifest, Proof, StoredSet
 
 
 def set_document(one: StoredSet) -> dict[str, Any]:
@@ -15,6 +15,7 @@ def set_document(one: StoredSet) -> dict[str, Any]:
         "id": manifest.id,
         "cluster": manifest.cluster,
         "collection": manifest.collection,
+        "kind": manifest.kind.value,
         "state": manifest.state.value,
         "startedAt": manifest.started_at,
         "endedAt": manifest.ended_at,
@@ -22,6 +23,9 @@ def set_document(one: StoredSet) -> dict[str, Any]:
         "settled": manifest.settled,
         "sizeBytes": manifest.size_bytes,
         "archives": len(manifest.archives),
+        "chunks": len(manifest.chunks),
+        "consistency": None if manifest.export is None else manifest.export.consistency.value,
+        "losses": [] if manifest.export is None else list(manifest.export.losses),
         "job": manifest.job,
         "good": one.counts,
         "accepted": one.accepted,
@@ -34,6 +38,7 @@ def whole_document(one: StoredSet) -> dict[str, Any]:
     """A set with all that its manifest says."""
     manifest = one.manifest
     return set_document(one) | {
+        "export": None if manifest.export is None else _export_document(manifest.export),
         "uuid": manifest.uuid,
         "exporterVersion": manifest.exporter_version,
         "serverVersions": dict(manifest.versions),
@@ -54,7 +59,8 @@ def whole_document(one: StoredSet) -> dict[str, Any]:
                 "shards": [held.shard for held in archive.shards],
             }
             for archive in manifest.archives
-        ],
+        ]
+        + [_chunk_document(chunk) for chunk in manifest.chunks],
         "shards": [
             {
                 "shard": shard.shard,
@@ -69,6 +75,30 @@ def whole_document(one: StoredSet) -> dict[str, Any]:
             }
             for shard in manifest.shards
         ],
+    }
+
+
+def _export_document(export: Export) -> dict[str, Any]:
+    return {
+        "encoding": export.encoding.value,
+        "consistency": export.consistency.value,
+        "reasons": list(export.reasons),
+        "losses": list(export.losses),
+        "pointsBefore": export.points_before,
+        "pointsAfter": export.points_after,
+    }
+
+
+def _chunk_document(chunk: Chunk) -> dict[str, Any]:
+    return {
+        "file": chunk.file,
+        "key": chunk.key,
+        "points": chunk.points,
+        "sizeBytes": chunk.size_bytes,
+        "sha256": chunk.sha256,
+        "first": chunk.first,
+        "last": chunk.last,
+        "contentHash": chunk.content,
     }
 
 
@@ -100,6 +130,7 @@ def _line_document(line: Line) -> dict[str, Any]:
     return {
         "id": line.id,
         "kind": line.matter.value,
+        "setKind": line.thing.manifest.kind.value if isinstance(line.thing, StoredSet) else None,
         "keep": line.keep,
         "reasons": list(line.reasons),
         "sizeBytes": line.size_bytes,

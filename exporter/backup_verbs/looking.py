@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from exporter import exit_codes
+from exporter.backup.calling import Limits
 from exporter.backup.orphans import Found, LeftFile, find_orphans, left_in_folder
 from exporter.backup.shelf import Contents
-from exporter.backup.words import BackupIntent, StoredSet
+from exporter.backup.words import BackupIntent, Chunk, Export, Manifest, StoredSet
 from exporter.backup_verbs.documents import proven_text, set_document, state_text, whole_document
-from exporter.backup_verbs.opened import Chosen, cluster_of, collections_of, opened, reached
+from exporter.backup_verbs.opened import Chosen, cluster_of, opened, reached
 from exporter.backup_verbs.showing import Showing, day, size
 from exporter.clock import SystemClock
 from exporter.config.quantities import format_duration
 from exporter.config.settings import Settings
+from exporter.jobs.bodies.means import collections_there
 
 
 async def show_sets(
@@ -25,6 +27,7 @@ async def show_sets(
     """Show the sets of these collections, of all where none is named; return the exit code."""
     async with opened(settings, SystemClock()) as it:
         found = await it.shelf.contents(cluster)
+        begun = {record.id for record in await it.shelf.exports()}
     sets = [one for one in found.sets if not collections or one.manifest.collection in collections]
     if showing.is_json:
         showing.document(
@@ -33,6 +36,7 @@ async def show_sets(
                 "unfinished": [
                     {
                         "id": fragment.place.id,
+                        "isExport": fragment.place.id in begun,
                         "sizeBytes": fragment.size_bytes,
                         "changedAt": fragment.changed_at,
                     }
@@ -43,11 +47,11 @@ async def show_sets(
         )
         return 0
     if sets:
-        columns = ("id", "cluster", "collection", "ended", "state", "points", "size", "proven")
+        columns = ("id", "cluster", "collection", "kind", "ended", "state", "points", "size", "proven")
         showing.table(columns, [_row(one) for one in sets])
     else:
         showing.say(f"{it.store.name} has no backup{' of these' if collections else ''}.")
-    _say_what_is_none(found, showing)
+    _say_what_is_none(found, begun, showing)
     return 0
 
 
@@ -60,7 +64,8 @@ async def show_set(settings: Settings, chosen: Chosen, showing: Showing) -> int:
         return 0
     manifest = one.manifest
     showing.say(f"backup {manifest.id} of {manifest.collection} (cluster {manifest.cluster})")
-    showing.say(f"  {state_text(manifest)}; {day(manifest.started_at)} to {day(manifest.ended_at)}")
+    took = f"{day(manifest.started_at)} to {day(manifest.ended_at)}"
+    showing.say(f"  {manifest.kind.value}, {state_text(manifest)}; {took}")
     for problem in manifest.problems:
         showing.say(f"  problem: {problem}")
     versions = sorted(set(manifest.versions.values()))
@@ -69,6 +74,42 @@ async def show_set(settings: Settings, chosen: Chosen, showing: Showing) -> int:
     )
     showing.say(f"  payload indexes: {', '.join(sorted(manifest.payload_schema)) or 'none'}")
     showing.say(f"  aliases: {', '.join(manifest.aliases) or 'none'}")
+    if manifest.export is not None:
+        _show_export(manifest.export, manifest.chunks, showing)
+    else:
+        _show_archives(manifest, showing)
+    for proof in one.proofs:
+        verdict = "good" if proof.good else "BAD: " + "; ".join(proof.problems)
+        by = f", by {proof.by}" if proof.by else ""
+        content = f", content {proof.content}" if proof.content else ""
+        showing.say(f"  level {proof.level.value} at {day(proof.at)}{by}: {verdict}{content}")
+    return 0
+
+
+def _show_export(export: Export, chunks: Sequence[Chunk], showing: Showing) -> None:
+    showing.say(f"  {export.encoding.value}, {export.consistency.value}")
+    for reason in export.reasons:
+        showing.say(f"  not at one moment: {reason}")
+    for loss in export.losses:
+        showing.say(f"  cannot come back as it was: {loss}")
+    showing.table(
+        ("file", "key", "points", "size", "first", "last", "sha256"),
+        [
+            (
+                chunk.file,
+                "" if chunk.key is None else str(chunk.key),
+                points(chunk.points),
+                size(chunk.size_bytes),
+                str(chunk.first),
+                str(chunk.last),
+                chunk.sha256,
+            )
+            for chunk in chunks
+        ],
+    )
+
+
+def _show_archives(manifest: Manifest, showing: Showing) -> None:
     showing.table(
         ("file", "peer", "size", "shards", "sha256"),
         [
@@ -95,12 +136,6 @@ async def show_set(settings: Settings, chosen: Chosen, showing: Showing) -> int:
             for shard in manifest.shards
         ],
     )
-    for proof in one.proofs:
-        verdict = "good" if proof.good else "BAD: " + "; ".join(proof.problems)
-        by = f", by {proof.by}" if proof.by else ""
-        content = f", content {proof.content}" if proof.content else ""
-        showing.say(f"  level {proof.level.value} at {day(proof.at)}{by}: {verdict}{content}")
-    return 0
 
 
 async def show_orphans(
@@ -117,7 +152,7 @@ async def show_orphans(
         found = await find_orphans(peers, cluster=chosen.name, intents=intents)
         left: list[LeftFile] = []
         if snapshots_dir is not None:
-            names = await collections_of(peers)
+            names = await collections_there(peers, Limits())
             left = await asyncio.to_thread(left_in_folder, snapshots_dir, names)
     if showing.is_json:
         showing.document(_orphans_document(found, left, clock.now()))
@@ -191,6 +226,7 @@ def _row(one: StoredSet) -> tuple[str, ...]:
         manifest.id,
         manifest.cluster,
         manifest.collection,
+        manifest.kind.value,
         day(manifest.ended_at),
         state_text(manifest),
         points(manifest.points),
@@ -199,8 +235,12 @@ def _row(one: StoredSet) -> tuple[str, ...]:
     )
 
 
-def _say_what_is_none(found: Contents, showing: Showing) -> None:
+def _say_what_is_none(found: Contents, begun: Collection[str], showing: Showing) -> None:
     for fragment in found.fragments:
-        showing.say(f"not finished: {fragment.place.id}, {size(fragment.size_bytes)}; goes after a day")
+        what = f"{fragment.place.id}, {size(fragment.size_bytes)}"
+        if fragment.place.id in begun:
+            showing.say(f"not finished: export {what}; the next export goes on with it, within a day")
+        else:
+            showing.say(f"not finished: {what}; goes after a day")
     for bad in found.unreadable:
         showing.say(f"cannot be read: {bad.place.id}: {bad.reason}")

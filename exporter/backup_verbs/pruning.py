@@ -7,13 +7,16 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from exporter import exit_codes
-from exporter.backup.pruning import Plan, Pruned, Pruning, Terms
+from exporter.backup.calling import Limits
+from exporter.backup.pruning import Line, Matter, Plan, Pruned, Pruning, Terms
+from exporter.backup.words import StoredSet
 from exporter.backup_verbs.documents import plan_document, set_document
-from exporter.backup_verbs.opened import Chosen, Opened, cluster_of, collections_of, opened, reached
+from exporter.backup_verbs.opened import Chosen, Opened, cluster_of, opened, reached
 from exporter.backup_verbs.showing import Showing, day, size
 from exporter.clock import SystemClock
 from exporter.config.settings import Settings
 from exporter.errors import JobLocked, StoreFull
+from exporter.jobs.bodies.means import collections_there
 
 
 async def prune_now(
@@ -81,7 +84,7 @@ async def _present(
         yield chosen.name, None
         return
     async with reached(settings, chosen, SystemClock()) as peers:
-        yield chosen.name, await collections_of(peers)
+        yield chosen.name, frozenset(await collections_there(peers, Limits()))
 
 
 async def _one(
@@ -129,7 +132,7 @@ def _show(plan: Plan, showing: Showing, *, dry_run: bool) -> None:
         [
             (
                 line.id,
-                line.matter.value,
+                _what(line),
                 day(line.ended_at),
                 size(line.size_bytes),
                 "stays" if line.keep else goes,
@@ -138,6 +141,13 @@ def _show(plan: Plan, showing: Showing, *, dry_run: bool) -> None:
             for line in plan.lines
         ],
     )
+
+
+def _what(line: Line) -> str:
+    if not isinstance(line.thing, StoredSet):
+        return line.matter.value
+    kind = line.thing.manifest.kind.value
+    return kind if line.matter is Matter.SET else f"{line.matter.value} {kind}"
 
 
 def _show_ends(pruned: Pruned, showing: Showing) -> None:

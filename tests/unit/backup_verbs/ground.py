@@ -24,10 +24,11 @@ from exporter.config.clusters import ClusterSettings, PeerSettings
 from exporter.config.settings import Settings
 from exporter.jobs.locks import Locks
 from tests.kit.daemons import environment
-from tests.kit.sets import manifest
+from tests.kit.sets import exported, manifest
 
 CLOCK = SystemClock()
 ENDED_AT = 1_768_464_060.0  # of the sets that are made up: 2026-01-15
+_TIMES = {"started_at": ENDED_AT - 60.0, "ended_at": ENDED_AT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +131,17 @@ class Room:
 
     async def keep(self, *, good: bool | None = True, **changed: Any) -> Manifest:
         """Store a set; `good`: proven at level 2, None: nobody looked. Its archive is 4,096 bytes."""
-        made = manifest(**{"started_at": ENDED_AT - 60.0, "ended_at": ENDED_AT} | changed)
-        for archive in made.archives:
-            path = self.folder / place_of(made).file(archive.file)
+        return await self._keep(manifest(**_TIMES | changed), good)
+
+    async def keep_export(self, *, good: bool | None = True, **changed: Any) -> Manifest:
+        """Store an export of ten points. Its chunk is 4,096 bytes."""
+        return await self._keep(exported(**_TIMES | changed), good)
+
+    async def _keep(self, made: Manifest, good: bool | None) -> Manifest:
+        for part in (*made.archives, *made.chunks):
+            path = self.folder / place_of(made).file(part.file)
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(b"x" * archive.size_bytes)
+            path.write_bytes(b"x" * part.size_bytes)
         await self.shelf.save_manifest(made)
         if good is not None and made.state is not SetState.INCOMPLETE:
             problems = () if good else ("a.snapshot is damaged",)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter.backup.words import SetState
+from exporter.backup.words import Consistency, Encoding, ExportRecord, SetState
 from exporter.backup_verbs.looking import show_orphans, show_set, show_sets
 from exporter.backup_verbs.opened import Chosen
 from exporter.errors import ConfigError, StoreMissing
-from tests.kit.sets import archive, shard
+from tests.kit.sets import archive, chunk, export, shard
 from tests.kit.snapshot_cluster import SnapshotCluster, points
 from tests.unit.backup_verbs.ground import ENDED_AT, Answer, Room
 
@@ -110,6 +110,65 @@ async def test_on_a_narrow_terminal_ids_stay_whole_and_nothing_is_left_out(room:
     assert any(line.startswith(f"{made.id} ") for line in answer.lines)
     assert max(len(line) for line in answer.lines) <= 80
     assert "…" not in answer.text
+
+
+async def test_snapshots_and_exports_are_told_apart_in_a_list(room: Room) -> None:
+    """In the table and in JSON, with what an export is made of and how true it is."""
+    snapshot = await room.keep(id="20260113T080000Z-00000a", ended_at=ENDED_AT - 2)
+    fuzzy = export(consistency=Consistency.FUZZY, reasons=("shard 0 was written to",), losses=("NaN",))
+    made = await room.keep_export(export=fuzzy)
+    answer, as_json = Answer(), Answer(is_json=True)
+
+    await show_sets(room.settings(), (), None, answer.showing)
+    await show_sets(room.settings(), (), None, as_json.showing)
+
+    kinds = {line.split()[0]: line.split()[3] for line in answer.lines[1:]}
+    assert kinds == {made.id: "export", snapshot.id: "snapshot"}
+    assert "complete, written to meanwhile" in answer.lines[1]
+    first, second = as_json.document["sets"]
+    assert (first["kind"], first["archives"], first["chunks"]) == ("export", 0, 1)
+    assert (first["consistency"], first["losses"], first["settled"]) == ("fuzzy", ["NaN"], False)
+    assert (second["kind"], second["archives"], second["chunks"]) == ("snapshot", 1, 0)
+    assert (second["consistency"], second["losses"]) == (None, [])
+
+
+async def test_an_export_is_shown_with_its_chunks_and_what_it_lacks(room: Room) -> None:
+    """Whoever would import it must know before."""
+    said = export(consistency=Consistency.FUZZY, reasons=("somebody wrote",), losses=("a NaN is null",))
+    made = await room.keep_export(chunks=(chunk(key="k\n", last="f" * 32),), export=said)
+    answer, as_json = Answer(), Answer(is_json=True)
+
+    await show_set(room.settings(), Chosen(made.id, None, None), answer.showing)
+    await show_set(room.settings(), Chosen(made.id, None, None), as_json.showing)
+
+    assert "  msgpack, fuzzy" in answer.lines
+    assert "  not at one moment: somebody wrote" in answer.lines
+    assert "  cannot come back as it was: a NaN is null" in answer.lines
+    (row,) = [line.split() for line in answer.lines if line.startswith("0000-000000.points")]
+    assert row[1:7] == ["k\\n", "10", "4.0", "KiB", "1", "f" * 32]
+    assert as_json.document["export"]["reasons"] == ["somebody wrote"]
+    (file,) = as_json.document["files"]
+    assert (file["file"], file["key"], file["last"]) == ("0000-000000.points", "k\n", "f" * 32)
+
+
+async def test_an_export_that_was_cut_off_is_said_to_go_on(room: Room) -> None:
+    """It is no snapshot that goes after a day."""
+    set_id = "20260116T080000Z-0000ff"
+    file = room.folder / "prod" / "docs" / set_id / "0000-000000.points"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"xx")
+    await room.shelf.save_export(
+        ExportRecord(set_id, "prod", "docs", Encoding.MSGPACK, 1.0, 1.0, None, {}, {}, {}, None)
+    )
+    answer, as_json = Answer(), Answer(is_json=True)
+
+    await show_sets(room.settings(), (), None, answer.showing)
+    await show_sets(room.settings(), (), None, as_json.showing)
+
+    assert (
+        f"not finished: export {set_id}, 2 B; the next export goes on with it, within a day" in answer.lines
+    )
+    assert [one["isExport"] for one in as_json.document["unfinished"]] == [True]
 
 
 async def test_latest_is_the_newest_good_one(room: Room) -> None:

@@ -70,6 +70,24 @@ async def test_a_dry_run_explains_each_decision_and_deletes_nothing(
     assert len(await room.shelf.sets()) == 2
 
 
+async def test_a_plan_says_what_each_thing_is(room: Room, cluster: SnapshotCluster) -> None:
+    """An export stays beside the snapshot that is as new: neither stands for the other."""
+    (snapshot,) = await nights(room, "docs", counts=(10,))
+    export = await room.keep_export(id="20260101T080000Z-00000a", ended_at=ENDED_AT - 14 * DAY)
+    settings = room.settings(*cluster.urls, retention=KEEPS_ONE)
+
+    _, answer = await pruned(settings, dry_run=True)
+    _, as_json = await pruned(settings, dry_run=True, is_json=True)
+
+    rows = {line.split()[0]: line for line in answer.lines[2:]}
+    assert rows[snapshot].split()[1] == "snapshot"
+    assert rows[export.id].split()[1] == "export"
+    assert "newest good" in rows[export.id]
+    (document,) = as_json.document["collections"]
+    kinds = {line["id"]: (line["kind"], line["setKind"]) for line in document["lines"]}
+    assert kinds == {snapshot: ("set", "snapshot"), export.id: ("set", "export")}
+
+
 async def test_what_retention_does_not_keep_goes_and_is_told(room: Room, cluster: SnapshotCluster) -> None:
     """With how much room that made."""
     old, new = await nights(room, "docs")
