@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from exporter.backup.shelf import Shelf
 from exporter.backup.storage.contract import Store
 from exporter.backup.storage.opening import check_store, open_store
 from exporter.backup.survey import PeerAt
-from exporter.backup.words import StoredSet
+from exporter.backup.words import SetKind, StoredSet
 from exporter.board import Board
 from exporter.clock import Clock
 from exporter.config.clusters import INDISPENSABLE_SOURCES, SOURCES, ClusterSettings
@@ -20,12 +20,12 @@ from exporter.config.flags import STORE
 from exporter.config.settings import Settings
 from exporter.errors import ConfigError, JobError, Problem, SourceError, StoreMissing
 from exporter.jobs.locks import Locks
+from exporter.observe.sources import disk
 from exporter.one_look import one_look
 from exporter.printable import printable
-from exporter.qdrant import keeping
 from exporter.reach import peers_of
 
-LIST_SECONDS = 30.0  # of all collections: a peer with ten thousand of them takes a second or two
+_WORD = {None: "backup", SetKind.SNAPSHOT: "backup by snapshots", SetKind.EXPORT: "export"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class Chosen:
     set_id: str | None
     latest: str | None
     cluster: str | None  # narrows `latest` where several clusters have such a collection
+    kind: SetKind | None = None  # narrows `latest` to what the verb can bring back; None: to nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +58,15 @@ class Opened:
             return await self.shelf.find(_as_id(chosen.set_id))
         assert chosen.latest is not None, "one of both is given"
         name = chosen.latest
-        good = [one for one in await self.shelf.sets(chosen.cluster, name) if one.counts]
+        sets = await self.shelf.sets(chosen.cluster, name)
+        good = [one for one in sets if one.counts and chosen.kind in (None, one.manifest.kind)]
         clusters = sorted({one.manifest.cluster for one in good})
         if len(clusters) > 1:
             text = f"clusters {', '.join(clusters)} have one: say which by --cluster"
             raise ConfigError([Problem("--latest", None, "", text)])
         if not good:
             raise StoreMissing(
-                f"{self.store.name} has no good backup of {printable(name)};"
+                f"{self.store.name} has no good {_WORD[chosen.kind]} of {printable(name)};"
                 " `backup list` shows what there is"
             )
         return max(good, key=lambda one: one.manifest.ended_at)
@@ -128,13 +130,16 @@ async def reached(
         yield peers
 
 
-async def collections_of(peers: Sequence[PeerAt]) -> frozenset[str]:
-    """Return what the first peer that answers has. Raises JobError where none does."""
-    failure: SourceError | None = None
-    for peer in peers:
+def free_bytes(cluster: ClusterSettings) -> dict[str, int]:
+    """Return the room of the peers whose storage is mounted here, by label."""
+    free: dict[str, int] = {}
+    for peer in cluster.peers:
+        if peer.storage_path is None:
+            continue
         try:
-            body = await peer.courier.call(keeping.collections(), deadline_seconds=LIST_SECONDS)
-            return frozenset(keeping.read_collections(body))
-        except SourceError as error:
-            failure = error
-    raise JobError(f"no peer says which collections there are: {failure or 'there is no peer'}")
+            seen = disk.read(peer.storage_path)
+        except SourceError:
+            continue  # not known here, then
+        if seen.free_bytes is not None:
+            free[peer.label] = seen.free_bytes
+    return free

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from exporter import exit_codes
+from exporter.backup_verbs.bringing_back import Wanted
 from exporter.backup_verbs.opened import Chosen
-from exporter.backup_verbs.restoring import Wanted, restore_now
+from exporter.backup_verbs.restoring import restore_now
 from exporter.errors import JobRefused
 from tests.kit.sets import shard
 from tests.kit.snapshot_cluster import SnapshotCluster, points
