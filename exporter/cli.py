@@ -23,6 +23,7 @@ from exporter.cli_start import (
     start,
     with_flags,
 )
+from exporter.cli_vacuum import vacuum
 
 app = typer.Typer(
     name="qdrant-exporter",
@@ -40,6 +41,7 @@ app.add_typer(alerts, name="alerts")
 app.add_typer(rules, name="rules")
 app.add_typer(silence, name="silence")
 app.add_typer(backup, name="backup")
+app.add_typer(vacuum, name="vacuum")
 app.add_typer(jobs, name="jobs")
 
 

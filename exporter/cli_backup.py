@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,8 +26,8 @@ EXIT_CODES = (
 FORMS = ["table", "json"]
 
 backup = typer.Typer(
-    help="Backups: take, list, prove, restore, prune. Without a configuration file give --qdrant.url and"
-    f" --store. {EXIT_CODES}",
+    help="Backups: take, export, list, prove, restore, import, prune. Without a configuration file give"
+    f" --qdrant.url and --store. {EXIT_CODES}",
     no_args_is_help=True,
 )
 jobs = typer.Typer(help=f"The scheduled jobs. {EXIT_CODES}", no_args_is_help=True)
@@ -48,6 +49,23 @@ LatestOption = Annotated[
         "--latest", help="The newest good backup of a collection, in place of an id.", metavar="COLLECTION"
     ),
 ]
+TargetOption = Annotated[
+    str | None,
+    typer.Option("--as", help="Collection to make; else NAME__restore_ID.", metavar="COLLECTION"),
+]
+IntoOption = Annotated[
+    str | None,
+    typer.Option(
+        "--into",
+        help="Make the collection under the name it had, or another that is in use.",
+        metavar="COLLECTION",
+    ),
+]
+AliasesOption = Annotated[bool, typer.Option("--aliases", help="Set the aliases it had, once it is proven.")]
+SwitchAliasOption = Annotated[
+    str | None,
+    typer.Option("--switch-alias", help="Point this alias at it, once it is proven.", metavar="ALIAS"),
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 
 
@@ -63,9 +81,39 @@ def run(
     """Back collections up now."""
     from exporter.backup_verbs.taking import take_now
 
-    settings = _settings(flags, output, needs_cluster=True)
-    work = take_now(settings, collections or [], cluster, _shown(output))
+    settings = settings_for(flags, output, needs_cluster=True)
+    work = take_now(settings, collections or [], cluster, shown(output))
     raise typer.Exit(run_to_end(work))
+
+
+@backup.command()
+@with_flags
+def export(
+    *,
+    collections: CollectionsArgument = None,
+    cluster: ClusterOption = None,
+    encoding: Annotated[
+        str,
+        typer.Option("--format", help="msgpack, or jsonl: a line of JSON a point.", metavar="FORM"),
+    ] = "msgpack",
+    allow_lossy: Annotated[
+        bool,
+        typer.Option("--allow-lossy", help="Also where an import cannot bring back the very same points."),
+    ] = False,
+    output: OutputOption = "table",
+    flags: dict[str, Any],
+) -> None:
+    """Export the points themselves now, for any version of Qdrant. Interrupted, the same command goes on.
+
+    A snapshot, as `backup run` takes it, is faster and of one moment; an export outlives versions.
+    """  # fmt: skip
+    from exporter.backup.words import Encoding
+    from exporter.backup_verbs.exporting import Wanted, export_now
+
+    one_of("--format", encoding, [*Encoding])
+    settings = settings_for(flags, output, needs_cluster=True)
+    wanted = Wanted(collections or [], cluster, Encoding(encoding), allow_lossy)
+    raise typer.Exit(run_to_end(export_now(settings, wanted, shown(output))))
 
 
 @backup.command(name="list")
@@ -80,8 +128,8 @@ def list_sets(
     """List what lies in the store, newest first, and how far each is proven."""
     from exporter.backup_verbs.looking import show_sets
 
-    settings = _settings(flags, output)
-    raise typer.Exit(run_to_end(show_sets(settings, collections or [], cluster, _shown(output))))
+    settings = settings_for(flags, output)
+    raise typer.Exit(run_to_end(show_sets(settings, collections or [], cluster, shown(output))))
 
 
 @backup.command()
@@ -97,9 +145,9 @@ def show(
     """Show one backup: its archives, shards, proofs and problems."""
     from exporter.backup_verbs.looking import show_set
 
-    settings = _settings(flags, output)
+    settings = settings_for(flags, output)
     chosen = _chosen(set_id, latest, cluster)
-    raise typer.Exit(run_to_end(show_set(settings, chosen, _shown(output))))
+    raise typer.Exit(run_to_end(show_set(settings, chosen, shown(output))))
 
 
 @backup.command()
@@ -127,9 +175,9 @@ def verify(
     """  # fmt: skip
     from exporter.backup_verbs.proving import prove_now
 
-    settings = _settings(flags, output)
+    settings = settings_for(flags, output)
     chosen = _chosen(set_id, latest, cluster) if set_id or latest else None
-    raise typer.Exit(run_to_end(prove_now(settings, chosen, cluster, level, _shown(output))))
+    raise typer.Exit(run_to_end(prove_now(settings, chosen, cluster, level, shown(output))))
 
 
 @backup.command()
@@ -139,25 +187,10 @@ def restore(
     set_id: SetArgument = None,
     latest: LatestOption = None,
     cluster: ClusterOption = None,
-    target: Annotated[
-        str | None,
-        typer.Option("--as", help="Collection to make; else NAME__restore_ID.", metavar="COLLECTION"),
-    ] = None,
-    into: Annotated[
-        str | None,
-        typer.Option(
-            "--into",
-            help="Make the collection under the name it had, or another that is in use.",
-            metavar="COLLECTION",
-        ),
-    ] = None,
-    aliases: Annotated[
-        bool, typer.Option("--aliases", help="Set the aliases it had, once it is proven.")
-    ] = False,
-    switch_alias: Annotated[
-        str | None,
-        typer.Option("--switch-alias", help="Point this alias at it, once it is proven.", metavar="ALIAS"),
-    ] = None,
+    target: TargetOption = None,
+    into: IntoOption = None,
+    aliases: AliasesOption = False,
+    switch_alias: SwitchAliasOption = None,
     force: Annotated[
         bool, typer.Option("--force", help="Also onto a server whose version is out of the documented range.")
     ] = False,
@@ -169,16 +202,47 @@ def restore(
 
     Needs store, URL and key only. What exists is never written to.
     """  # fmt: skip
-    from exporter.backup_verbs.restoring import Wanted, restore_now
+    from exporter.backup_verbs.restoring import restore_now
 
-    settings = _settings(flags, output, needs_cluster=True)
-    if target is not None and into is not None:
-        fail("--as and --into: write one of the two", exit_codes.BAD_CONFIGURATION)
-    wanted = Wanted(
-        chosen=_chosen(set_id, latest, None), cluster=cluster, target=target, into=into, aliases=aliases,
+    settings = settings_for(flags, output, needs_cluster=True)
+    wanted = _brought_back(
+        _chosen(set_id, latest, None), cluster, target, into, flags=flags, aliases=aliases,
         switch_alias=switch_alias, force=force, dry_run=dry_run,
     )  # fmt: skip
-    raise typer.Exit(run_to_end(restore_now(settings, wanted, _shown(output))))
+    raise typer.Exit(run_to_end(restore_now(settings, wanted, shown(output))))
+
+
+@backup.command(name="import")
+@with_flags
+def import_export(
+    *,
+    set_id: SetArgument = None,
+    latest: LatestOption = None,
+    cluster: ClusterOption = None,
+    target: TargetOption = None,
+    into: IntoOption = None,
+    aliases: AliasesOption = False,
+    switch_alias: SwitchAliasOption = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also where the export failed a proof, or is incomplete.")
+    ] = False,
+    dry_run: DryRunOption = False,
+    output: OutputOption = "table",
+    flags: dict[str, Any],
+) -> None:
+    """Import an export into a new collection and prove it. Interrupted, the same command goes on.
+
+    For any version of Qdrant and any number of shards. What exists is never written to. While it loads
+    nothing is indexed; the threshold for that is put back at the end.
+    """  # fmt: skip
+    from exporter.backup_verbs.importing import import_now
+
+    settings = settings_for(flags, output, needs_cluster=True)
+    wanted = _brought_back(
+        _chosen(set_id, latest, None), cluster, target, into, flags=flags, aliases=aliases,
+        switch_alias=switch_alias, force=force, dry_run=dry_run,
+    )  # fmt: skip
+    raise typer.Exit(run_to_end(import_now(settings, wanted, shown(output))))
 
 
 @backup.command()
@@ -197,14 +261,14 @@ def prune(
     """Delete the backups that retention keeps no longer, saying why of each."""
     from exporter.backup_verbs.pruning import prune_now
 
-    settings = _settings(flags, output, needs_cluster=not include_vanished)
+    settings = settings_for(flags, output, needs_cluster=not include_vanished)
     raise typer.Exit(
         run_to_end(
             prune_now(
                 settings,
                 collections or [],
                 cluster,
-                _shown(output),
+                shown(output),
                 dry_run=dry_run,
                 vanished=include_vanished,
             )
@@ -223,8 +287,8 @@ def accept(
     """Say that a backup is right although it shrank or is of another collection: prune goes on then."""
     from exporter.backup_verbs.pruning import accept_now
 
-    settings = _settings(flags, output)
-    raise typer.Exit(run_to_end(accept_now(settings, set_id, _shown(output))))
+    settings = settings_for(flags, output)
+    raise typer.Exit(run_to_end(accept_now(settings, set_id, shown(output))))
 
 
 @backup.command()
@@ -246,8 +310,8 @@ def orphans(
     """Show the snapshots that lie on the peers and are nobody's. Nothing is deleted."""  # fmt: skip
     from exporter.backup_verbs.looking import show_orphans
 
-    settings = _settings(flags, output, needs_cluster=True)
-    raise typer.Exit(run_to_end(show_orphans(settings, cluster, snapshots_dir, _shown(output))))
+    settings = settings_for(flags, output, needs_cluster=True)
+    raise typer.Exit(run_to_end(show_orphans(settings, cluster, snapshots_dir, shown(output))))
 
 
 @jobs.command(name="list")
@@ -256,7 +320,7 @@ def list_jobs(*, output: OutputOption = "table", flags: dict[str, Any]) -> None:
     """List the jobs with their next three times and how the last run went."""
     from exporter.backup_verbs.jobs import show_jobs
 
-    raise typer.Exit(run_to_end(show_jobs(_settings(flags, output), _shown(output))))
+    raise typer.Exit(run_to_end(show_jobs(settings_for(flags, output), shown(output))))
 
 
 @jobs.command(name="run")
@@ -270,8 +334,8 @@ def run_job(
     """Have the running daemon run a job now, and wait for its end; without a daemon it runs here."""
     from exporter.backup_verbs.jobs import run_job_now
 
-    settings = _settings(flags, output, needs_cluster=True)
-    raise typer.Exit(run_to_end(run_job_now(settings, name, _shown(output))))
+    settings = settings_for(flags, output, needs_cluster=True)
+    raise typer.Exit(run_to_end(run_job_now(settings, name, shown(output))))
 
 
 @jobs.command()
@@ -286,10 +350,10 @@ def history(
     """Show the newest runs, from the daemon's state directory."""
     from exporter.backup_verbs.jobs import show_history
 
-    raise typer.Exit(run_to_end(show_history(_settings(flags, output), name, limit, _shown(output))))
+    raise typer.Exit(run_to_end(show_history(settings_for(flags, output), name, limit, shown(output))))
 
 
-def _settings(flags: dict[str, Any], output: str, *, needs_cluster: bool = False) -> Any:
+def settings_for(flags: dict[str, Any], output: str, *, needs_cluster: bool = False) -> Any:
     """Read the settings for a verb that says itself what went wrong."""
     one_of("--output", output, FORMS)
     if flags["log.level"] is None:
@@ -305,7 +369,28 @@ def _chosen(set_id: str | None, latest: str | None, cluster: str | None) -> Any:
     return Chosen(set_id=set_id, latest=latest, cluster=cluster)
 
 
-def _shown(output: str) -> Any:
+def _brought_back(
+    chosen: Any,
+    cluster: str | None,
+    target: str | None,
+    into: str | None,
+    *,
+    flags: dict[str, Any],
+    **own: Any,
+) -> Any:
+    """Return what is wanted of a restore or an import."""
+    from exporter.backup_verbs.bringing_back import Wanted
+    from exporter.config.overlay import as_flags
+
+    if target is not None and into is not None:
+        fail("--as and --into: write one of the two", exit_codes.BAD_CONFIGURATION)
+    return Wanted(
+        chosen=chosen, cluster=cluster, target=target, into=into, flags=as_flags(flags, os.environ), **own
+    )
+
+
+def shown(output: str) -> Any:
+    """Return how a verb answers, in this form."""
     from exporter.backup_verbs.showing import Showing
     from exporter.backup_verbs.words import Output
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from exporter.backup.archive.engine import Engine, engine_available
 from exporter.backup.calling import Limits
@@ -34,13 +35,16 @@ def means_of(settings: Settings, it: Opened, peers: Sequence[PeerAt], progress: 
     )
 
 
-def by_hand(cluster: str) -> JobSettings:
-    """Return a backup job that no schedule has, of all collections: which ones are wanted, a person says."""
+def by_hand(cluster: str, **keys: Any) -> JobSettings:
+    """Return a backup job that no schedule has, of all collections: which ones are wanted, a person says.
+
+    `keys` are those of its kind, by the names they have in JobSettings.
+    """
     return JobSettings.model_construct(
         name="",
         kind="backup",
         cluster=cluster,
         collections=JobCollections(),
         schedule=ScheduleSettings(every_seconds=86_400.0),
-        level=None,
+        **keys,
     )

@@ -10,9 +10,11 @@ from exporter.backup_verbs.means import by_hand, means_of
 from exporter.backup_verbs.opened import Opened, cluster_of, opened, reached
 from exporter.backup_verbs.showing import Showing, size
 from exporter.clock import SystemClock
+from exporter.config.jobs import JobSettings
 from exporter.config.settings import Settings
 from exporter.errors import JobError, JobLocked, JobRefused, SourceError, StoreFull
 from exporter.jobs.bodies.backup import BackupBody, BackupChore
+from exporter.jobs.bodies.means import Means
 from exporter.jobs.words import Outcome, Part, Reason
 
 
@@ -24,17 +26,23 @@ async def take_now(
     chosen = cluster_of(settings, cluster)
     async with opened(settings, clock) as it, reached(settings, chosen, clock) as peers:
         with showing.progress() as progress:
-            body = BackupBody(means_of(settings, it, peers, progress))
-            await _check(it, body, chosen.name)
-            async with body.opened(by_hand(chosen.name), chosen.name) as chore:
-                parts = [
-                    await _part(it, chosen.name, chore, name) for name in collections or chore.collections
-                ]
+            means = means_of(settings, it, peers, progress)
+            parts = await parts_of(it, means, by_hand(chosen.name), chosen.name, collections)
     if showing.is_json:
-        showing.document({"cluster": chosen.name, "collections": [_document(part) for part in parts]})
+        showing.document({"cluster": chosen.name, "collections": [part_document(part) for part in parts]})
     else:
         _show(parts, showing)
-    return _code(parts)
+    return code_of(parts)
+
+
+async def parts_of(
+    it: Opened, means: Means, job: JobSettings, cluster: str, collections: Sequence[str]
+) -> list[Part]:
+    """Do such a job once, of the collections that are named, or of all that it selects."""
+    body = BackupBody(means)
+    await _check(it, body, cluster)
+    async with body.opened(job, cluster) as chore:
+        return [await _part(it, cluster, chore, name) for name in collections or chore.collections]
 
 
 async def _check(it: Opened, body: BackupBody, cluster: str) -> None:
@@ -58,7 +66,8 @@ async def _part(it: Opened, cluster: str, chore: BackupChore, name: str) -> Part
         return Part(name, Outcome.FAILED, reason, str(error))
 
 
-def _code(parts: Sequence[Part]) -> int:
+def code_of(parts: Sequence[Part]) -> int:
+    """Return the exit code that says what came of all of them."""
     if not parts:
         return exit_codes.PARTLY  # as of a job that is skipped: nothing was backed up
     bad = [part for part in parts if part.outcome is not Outcome.OK]
@@ -77,18 +86,21 @@ def _show(parts: Sequence[Part], showing: Showing) -> None:
         showing.say("There is no collection to back up.")
     for part in parts:
         if part.outcome is Outcome.OK:
-            figures = part.figures
-            held = f"{figures['points']:,} points, " if "points" in figures else ""
             note = f" ({part.detail})" if part.detail else ""
-            showing.say(
-                f"{part.collection}: {figures['state']} as {figures['set']},"
-                f" {held}{size(int(figures['bytes']))}{note}"
-            )
+            showing.say(f"{stored_text(part)}{note}")
         else:
             showing.warn(f"{part.collection}: {part.detail}")
 
 
-def _document(part: Part) -> dict[str, Any]:
+def stored_text(part: Part) -> str:
+    """Say what was stored of a collection, in one clause."""
+    figures = part.figures
+    held = f"{figures['points']:,} points, " if "points" in figures else ""
+    return f"{part.collection}: {figures['state']} as {figures['set']}, {held}{size(int(figures['bytes']))}"
+
+
+def part_document(part: Part) -> dict[str, Any]:
+    """What came of one collection, for programs."""
     return {
         "collection": part.collection,
         "outcome": part.outcome.value,
