@@ -29,17 +29,12 @@ def chunk_problems(manifest: Manifest) -> Iterator[str]:
     files = Counter(chunk.file for chunk in manifest.chunks)
     yield from (f"{printable(file)} is named {times} times" for file, times in files.items() if times > 1)
     keys: set[ShardKey] = {layout.key for layout in manifest.keys} or {None}
-    left: set[ShardKey] = set()  # keys whose chunks are over
-    before: Chunk | None = None
+    before: dict[ShardKey, Chunk] = {}
     for chunk in manifest.chunks:
-        if before is not None and before.key != chunk.key:
-            left.add(before.key)
         if chunk.key not in keys:
             yield f"{printable(chunk.file)} is of a shard key that the manifest does not have"
-        elif chunk.key in left:
-            yield f"{printable(chunk.file)} does not lie with the others of its shard key"
-        yield from _order_problems(chunk, before)
-        before = chunk
+        yield from _order_problems(chunk, before.get(chunk.key))
+        before[chunk.key] = chunk
     export = manifest.export
     if export is not None and export.consistency is Consistency.QUIESCED:
         counted = {export.points_before, export.points_after} - {None, manifest.points}
@@ -103,12 +98,13 @@ async def _problem_of(store: Store, manifest: Manifest, chunk: Chunk) -> str | N
 
 
 def _order_problems(chunk: Chunk, before: Chunk | None) -> Iterator[str]:
+    """Hold a chunk against the one before it of the same key."""
     name = printable(chunk.file)
     if chunk.points < 1:
         yield f"{name} is said to hold no point"
     try:
         first, last = order_of(chunk.first), order_of(chunk.last)
-        earlier = None if before is None or before.key != chunk.key else order_of(before.last)
+        earlier = None if before is None else order_of(before.last)
     except ValueError:
         yield f"{name} or the chunk before it is said to end at what is no id"
         return

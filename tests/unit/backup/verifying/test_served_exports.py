@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from exporter.backup.content import total
+from exporter.backup.exporting.taking import export
 from exporter.backup.restoring.plan import default_target
 from exporter.backup.shelf import place_of
 from exporter.backup.verifying.levels import Verifier
 from exporter.backup.verifying.served import Served, served_on
-from exporter.backup.words import Level, StoredSet
+from exporter.backup.words import Encoding, Level, StoredSet
 from exporter.errors import JobError, JobRefused
 from tests.kit.patience import LoopClock
 from tests.kit.snapshot_cluster import points
@@ -169,3 +170,22 @@ async def test_an_earlier_bad_proof_of_an_export_is_no_reason_not_to_look_again(
         again = await verifier(here).prove(replace(kept, proofs=(bad,)), Level.RESTORED)
 
         assert again.good
+
+
+@pytest.mark.parametrize("encoding", list(Encoding))
+async def test_what_an_export_stored_is_good_at_every_level(encoding: Encoding) -> None:
+    """From the servers to the chunks and back, with keys of which one has no point."""
+    async with ground() as here:
+        here.cluster.create("docs", sharding_method="custom")
+        here.cluster.create_keys("docs", {"x": points(30), "y": points(70), "z": {}})
+        await export(
+            "docs", cluster="prod", peers=here.peers, shelf=here.shelf, clock=LoopClock(), encoding=encoding,
+            limits=LIMITS.target.calls, chunk_bytes=1_000,
+        )  # fmt: skip
+        (kept,) = await here.shelf.sets()
+
+        proofs = [await verifier(here).prove(kept, level) for level in Level]
+
+        assert [(proof.good, proof.problems) for proof in proofs] == [(True, ())] * len(Level)
+        assert proofs[3].points == proofs[4].points == {'"x"': 30, '"y"': 70}
+        assert await is_clean(here)
