@@ -124,6 +124,7 @@ class Export:
     losses: tuple[str, ...]  # what an import cannot bring back as it was, for people; () when nothing
     points_before: int | None  # counted exactly, over all shard keys
     points_after: int | None
+    not_finite: int = 0  # points with a vector in which a number is infinite or none: JSON has null there
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +183,8 @@ class Level(StrEnum):
     LISTED = "0"  # manifest and files are there
     SIZED = "1"  # with the right sizes
     HASHED = "2"  # with the right SHA-256
-    OPENED = "3"  # archives opened, their shards and counts read
-    RESTORED = "4"  # restored: content, payload indexes and queries compared
+    OPENED = "3"  # archives opened, their shards and counts read; chunks decoded, point by point
+    RESTORED = "4"  # restored or imported: content, payload indexes and queries compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +195,10 @@ class Proof:
     at: float  # Unix seconds: its end
     good: bool
     problems: tuple[str, ...]  # what is wrong, for people; () when good
-    by: str  # "engine", "server HOST:PORT", or "" for levels 0 to 2
+    by: str  # "engine", "server HOST:PORT", or "" for what only reads: levels 0 to 2, and 3 of an export
     took_seconds: float
-    points: dict[str, int] = field(default_factory=dict)  # by shard id as text, level 3 and 4
+    # By shard id as text, levels 3 and 4; of an export by shard key as JSON, or "all" where there are none.
+    points: dict[str, int] = field(default_factory=dict)
     content: str | None = None  # content hash over all shards (backup/content.py), levels 3 and 4
 
 
@@ -303,6 +305,7 @@ class ExportRecord:
     points_before: int | None
     chunks: tuple[Chunk, ...] = ()
     done: tuple[ShardKey, ...] = ()  # keys that were read to their end; (None,) with automatic sharding
+    not_finite: int = 0  # as Export.not_finite, of its chunks
 
 
 class Purpose(StrEnum):

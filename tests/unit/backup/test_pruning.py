@@ -364,6 +364,22 @@ async def test_a_kill_at_any_deletion_leaves_no_set_that_is_not_whole(call: int)
     assert {path.split("/")[2] for path in ground.store.objects} == {newest.id}
 
 
+@pytest.mark.parametrize("call", range(5))
+async def test_a_kill_at_any_deletion_leaves_no_record_of_an_export_without_its_chunks(call: int) -> None:
+    """An export that went on from there would be stored with holes."""
+    ground = Ground()
+    await ground.export(chunks=3)
+    ground.clock.advance(DAY + 1)
+    _kill_at_deletion(ground.store, call)
+
+    with suppress(Killed):
+        await ground.pruning().prune("docs")
+
+    assert await ground.shelf.exports() == [] or len(ground.store.objects) == 4
+    await ground.pruning().prune("docs")
+    assert ground.store.objects == {}
+
+
 def _kill_at_deletion(store: ScriptedStore, number: int) -> None:
     """Let the store be left in the middle of its deletion of this number, once."""
 
