@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from exporter.backup.exporting.vectors import Sparse, Vector, packed
+from exporter.backup.exporting.vectors import Sparse, Vector, of_floats, packed
 
 # Changes with what is hashed, so that no newer program takes its own change for one of the data.
 FORMAT = "c1"
@@ -35,7 +35,7 @@ class ContentHash:
         `vector`: a list of numbers, a list of those, or these and {"indices", "values"} by name; None or
         {} for none. No payload and an empty one are the same.
         """
-        self.add_packed(point_id, payload, packed(vector))
+        self.add_packed(point_id, payload, packed(vector, of_floats))
 
     def add_packed(
         self, point_id: int | str | UUID, payload: Mapping[str, Any] | None, vectors: Mapping[str, Vector]

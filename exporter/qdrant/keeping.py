@@ -6,7 +6,7 @@ Each reader raises BadPayload where the answer is not what the server says there
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -54,6 +54,8 @@ __all__ = [
     "Transfer",
 ]
 
+T = TypeVar("T")
+
 COLLECTION = "/collections/{collection}"
 TELEMETRY = "/telemetry?details_level={level}"
 SNAPSHOTS = f"{COLLECTION}/snapshots"
@@ -86,8 +88,8 @@ class _Scrolled(Payload, frozen=True):
     next_page_offset: int | str | None = None
 
 
-class _Page(Payload, frozen=True):
-    points: list[msgspec.Raw]
+class _Page(Payload, Generic[T], frozen=True):
+    points: list[T]
     next_page_offset: int | str | None = None
 
 
@@ -288,15 +290,18 @@ def retrieve(collection: str, ids: Sequence[int | str], key: str | int | None = 
     return _reading(collection, "/points", body if key is None else {**body, "shard_key": key})
 
 
-def read_page(body: bytes) -> tuple[list[msgspec.Raw], int | str | None]:
-    """Return the points of `scroll`, each as its own JSON within `body`, and where the next page begins."""
-    page = result(body, _Page, f"{COLLECTION}/points/scroll")
+def read_page(body: bytes, kind: type[T]) -> tuple[list[T], int | str | None]:
+    """Return the points of `scroll`, each read as `kind`, and where the next page begins; None: there is none.
+
+    msgspec.Raw leaves a point as its own JSON within `body`.
+    """
+    page: _Page[T] = result(body, _Page[kind], f"{COLLECTION}/points/scroll")  # type: ignore[valid-type]
     return page.points, page.next_page_offset
 
 
-def read_retrieved(body: bytes) -> list[msgspec.Raw]:
-    """Return the points of `retrieve`, in any order, each as its own JSON within `body`."""
-    return result(body, list[msgspec.Raw], f"{COLLECTION}/points")
+def read_retrieved(body: bytes, kind: type[T]) -> list[T]:
+    """Return the points of `retrieve`, in any order, each read as `kind`."""
+    return result(body, list[kind], f"{COLLECTION}/points")  # type: ignore[valid-type]
 
 
 def query(collection: str, body: Mapping[str, Any]) -> Asked:

@@ -11,7 +11,8 @@ import re
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from itertools import pairwise
+from itertools import islice, pairwise
+from operator import lt
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,7 +20,7 @@ import msgspec
 from exporter.backup.calling import Limits
 from exporter.backup.content import ContentHash
 from exporter.backup.exporting.asking import Asker, PageSize
-from exporter.backup.exporting.records import Point, PointId, id_after, order_of, point_of
+from exporter.backup.exporting.records import Point, PointId, Said, id_after, order_of, point_of
 from exporter.backup.survey import PeerAt
 from exporter.backup.words import ShardKey
 from exporter.errors import BadPayload, JobError
@@ -46,9 +47,6 @@ class _Id(msgspec.Struct):
     id: PointId
 
 
-_ID = msgspec.json.Decoder(_Id)
-
-
 class PointReader:
     """Reads all points of a collection, or of one of its shard keys.
 
@@ -72,7 +70,8 @@ class PointReader:
         self._key = key
         self._by_ids = shards > SHARDS_BY_SCROLL
         self._after = after
-        self._keeps_text = keeps_text
+        # as they stand there is no memory for many points of a large page
+        self._kind: type[Said] | type[msgspec.Raw] = msgspec.Raw if keeps_text else Said
 
     async def pages(self) -> AsyncGenerator[list[Point], None]:
         """Yield the points in lists of a few megabytes. Close it when left early.
@@ -81,7 +80,7 @@ class PointReader:
         """
         last = self._after
         source = self._retrieved() if self._by_ids else self._scrolled(PageSize(), self._points)
-        async with aclosing(source) as pages:
+        async with aclosing(_ahead(source)) as pages:
             async for points in pages:
                 if not points:
                     continue
@@ -159,19 +158,23 @@ class PointReader:
         return keeping.retrieve(self._collection, ids, self._key)
 
     def _points(self, body: bytes) -> Page[Point]:
-        page, following = _read(keeping.read_page, body)
+        page, following = _read(lambda: keeping.read_page(body, self._kind))
         points = self._read_all(page)
-        if any(order_of(one.id) >= order_of(other.id) for one, other in pairwise(points)):
+        if not _ascend([point.id for point in points]):
             raise self._disorder()
         return points, following
 
     def _in_order(self, ids: Sequence[PointId], body: bytes) -> list[Point]:
-        found = {point.id: point for point in self._read_all(_read(keeping.read_retrieved, body))}
+        page = _read(lambda: keeping.read_retrieved(body, self._kind))
+        found = {point.id: point for point in self._read_all(page)}
         return [found[one] for one in ids if one in found]
 
-    def _read_all(self, page: Sequence[msgspec.Raw]) -> list[Point]:
+    def _read_all(self, page: Sequence[Said | msgspec.Raw]) -> list[Point]:
         try:
-            return [point_of(said, keeps_text=self._keeps_text) for said in page]
+            return [
+                point_of(said, keeps_text=True) if isinstance(said, msgspec.Raw) else said.point()
+                for said in page
+            ]
         except (msgspec.MsgspecError, ValueError) as error:
             name = printable(self._collection)
             raise JobError(f"{name} has a point that cannot be read: {error}") from error
@@ -210,15 +213,22 @@ def _size_of_ids() -> PageSize:
 
 
 def _read_ids(body: bytes) -> Page[PointId]:
-    page, following = _read(keeping.read_page, body)
-    return [_ID.decode(said).id for said in page], following
+    page, following = _read(lambda: keeping.read_page(body, _Id))
+    return [said.id for said in page], following
 
 
-def _read(read: Callable[[bytes], T], body: bytes) -> T:
+def _read(read: Callable[[], T]) -> T:
     try:
-        return read(body)
+        return read()
     except BadPayload as error:
         raise JobError(f"a page of points cannot be read: {error}") from error
+
+
+def _ascend(ids: Sequence[Any]) -> bool:
+    try:
+        return all(map(lt, ids, islice(ids, 1, None)))  # numbers; UUIDs too, as the server writes them
+    except TypeError:  # both
+        return all(order_of(one) < order_of(other) for one, other in pairwise(ids))
 
 
 def _next_of(body: bytes) -> PointId | None:
@@ -226,6 +236,22 @@ def _next_of(body: bytes) -> PointId | None:
     found = _TAIL.search(body, max(len(body) - TAIL_BYTES, 0))
     following: PointId | None = None if found is None else msgspec.json.decode(found[1])
     return following
+
+
+async def _ahead(pages: AsyncGenerator[list[T], None]) -> AsyncGenerator[list[T], None]:
+    """Yield page after page, the next one being read while one is worked on."""
+
+    async def one() -> list[T] | None:
+        return await anext(pages, None)
+
+    coming = asyncio.create_task(one())
+    try:
+        while (page := await coming) is not None:
+            coming = asyncio.create_task(one())
+            yield page
+    finally:
+        await _ended(coming)
+        await pages.aclose()
 
 
 async def _ended(task: asyncio.Task[Any] | None) -> None:

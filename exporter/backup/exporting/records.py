@@ -66,15 +66,24 @@ class Header(msgspec.Struct, frozen=True):
     format: int = RECORDS_FORMAT
 
 
-class _Said(msgspec.Struct):
+class Said(msgspec.Struct, gc=False):
+    """A point as a scroll shows it."""
+
     id: _Id
     payload: dict[str, Any] | None = None
     vector: Any = None
 
+    def point(self, text: bytes = b"") -> Point:
+        """Return it with its vectors packed. Raises ValueError where one has no shape that is known."""
+        try:
+            return Point(self.id, self.payload, packed(self.vector), text)
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"a vector of point {self.id} has no shape that is known") from error
+
 
 _Stored: TypeAlias = tuple[_Id, dict[str, Any] | None, dict[str, bytes | tuple[int | bytes, bytes]]]
 # Made here, once: msgspec prepares types in no thread's but the importing one's time.
-_SAID = msgspec.json.Decoder(_Said)
+_SAID = msgspec.json.Decoder(Said)
 _HEADER_LINE = msgspec.json.Decoder(Header)
 _HEADER = msgspec.msgpack.Decoder(Header)
 _BLOCK = msgspec.msgpack.Decoder(list[_Stored])
@@ -82,12 +91,7 @@ _BLOCK = msgspec.msgpack.Decoder(list[_Stored])
 
 def point_of(said: bytes | msgspec.Raw, *, keeps_text: bool = False) -> Point:
     """Read a point as a scroll shows it. Raises ValueError where it is none."""
-    found = _SAID.decode(said)
-    try:
-        vectors = packed(found.vector)
-    except (TypeError, KeyError) as error:
-        raise ValueError("a vector of no shape that is known") from error
-    return Point(found.id, found.payload, vectors, bytes(said) if keeps_text else b"")
+    return _SAID.decode(said).point(bytes(said) if keeps_text else b"")
 
 
 def order_of(point_id: PointId) -> tuple[bool, int]:

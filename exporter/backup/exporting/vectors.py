@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias, cast
 
 FLOAT_BYTES = 4
+HOLE = struct.pack("<f", math.nan)
 INDEX_BYTES = 4
 
 
@@ -38,19 +40,20 @@ class Multi(NamedTuple):
 
 Dense: TypeAlias = bytes
 Vector: TypeAlias = Dense | Sparse | Multi
+Floats: TypeAlias = Callable[[Sequence[float | None]], bytes]
 
 
-def packed(vector: Any) -> dict[str, Vector]:
+def packed(vector: Any, floats: Floats | None = None) -> dict[str, Vector]:
     """Return all vectors of a point by name, from the shapes of the REST API.
 
     `vector`: a list of numbers, a list of those, or these and {"indices", "values"} by name; None or {} for
-    none. The name of an unnamed one is "". Raises ValueError, TypeError or KeyError where it is none of
-    these.
+    none. The name of an unnamed one is "". `floats` packs numbers, as JSON has them where nothing else is
+    said. Raises ValueError, TypeError or KeyError where it is none of these.
     """
     if vector is None:
         return {}
     named = vector if isinstance(vector, Mapping) else {"": vector}
-    return {name: _packed(one) for name, one in named.items()}
+    return {name: _packed(one, floats or of_json) for name, one in named.items()}
 
 
 def plain(vectors: Mapping[str, Vector]) -> Any:
@@ -70,20 +73,32 @@ def is_sound(vector: Vector) -> bool:
     return vector.rows > 0 and len(vector.values) % size == 0
 
 
-def is_finite(vector: Vector) -> bool:
-    """Whether all its numbers are some."""
+def has_holes(vector: Vector) -> bool:
+    """Whether JSON had a null for one of its numbers."""
     values = vector if isinstance(vector, bytes) else vector.values
-    return math.isfinite(sum(_floats(values)))  # no sum of doubles that are 32-bit floats overflows
+    # quick to look for, and nearly never found: where it is, it may lie across two numbers
+    return HOLE in values and not math.isfinite(sum(_floats(values)))
 
 
-def floats_packed(values: Sequence[float | None]) -> bytes:
-    """Return numbers as bytes. Raises ValueError where one is none."""
+def of_json(values: Sequence[float | None]) -> bytes:
+    """Pack the numbers of a vector; JSON has those that are not finite as null. Raises ValueError."""
+    try:
+        return _layout(len(values)).pack(*values)
+    except (struct.error, OverflowError):  # a null, for one
+        return _with_holes(values)
+
+
+def of_floats(values: Sequence[float | None]) -> bytes:
+    """Pack the numbers of a vector, also those that are not finite. Raises ValueError."""
     known = cast("Sequence[float]", values)
     try:
-        if math.isfinite(sum(known)):  # not so where one is NaN or infinite
-            return struct.pack(f"<{len(known)}f", *known)
-    except TypeError:  # a null, or no number
-        pass
+        is_finite = math.isfinite(sum(known))
+    except TypeError:  # a null
+        is_finite = False
+    return of_json(known) if is_finite else _with_holes(values)
+
+
+def _with_holes(values: Sequence[float | None]) -> bytes:
     try:
         known = [value if value is not None and math.isfinite(value) else math.nan for value in values]
         return struct.pack(f"<{len(known)}f", *known)
@@ -91,25 +106,27 @@ def floats_packed(values: Sequence[float | None]) -> bytes:
         raise ValueError("a vector with something that is no 32-bit float") from error
 
 
-def _packed(vector: Any) -> Vector:
+def _packed(vector: Any, floats: Floats) -> Vector:
+    if isinstance(vector, list) and vector and isinstance(vector[0], float):  # nearly all, and quickly known
+        return floats(vector)
     if isinstance(vector, Mapping):
-        return _sparse_packed(vector["indices"], vector["values"])
+        return _sparse_packed(vector["indices"], vector["values"], floats)
     if vector and isinstance(vector[0], Sequence):
-        rows = [floats_packed(row) for row in vector]
+        rows = [floats(row) for row in vector]
         if len({len(row) for row in rows}) != 1:
             raise ValueError("a multivector with rows of different lengths")
         return Multi(len(rows), b"".join(rows))
-    return floats_packed(vector)
+    return floats(vector)
 
 
-def _sparse_packed(indices: Sequence[int], values: Sequence[float]) -> Sparse:
+def _sparse_packed(indices: Sequence[int], values: Sequence[float], floats: Floats) -> Sparse:
+    if len(indices) != len(values):
+        raise ValueError("a sparse vector with more indices than values, or fewer")
     if any(one >= other for one, other in pairwise(indices)):
         pairs = sorted(zip(indices, values, strict=True))
         indices, values = [index for index, _ in pairs], [value for _, value in pairs]
-    if len(indices) != len(values):
-        raise ValueError("a sparse vector with more indices than values, or fewer")
     try:
-        return Sparse(struct.pack(f"<{len(indices)}I", *indices), floats_packed(values))
+        return Sparse(struct.pack(f"<{len(indices)}I", *indices), floats(values))
     except struct.error as error:
         raise ValueError("a sparse vector with something that is no 32-bit index") from error
 
@@ -122,6 +139,11 @@ def _plain(vector: Vector) -> Any:
         indices = struct.unpack(f"<{count}I", vector.indices)
         return {"indices": list(indices), "values": list(_floats(vector.values))}
     return [list(_floats(row)) for row in vector.each()]
+
+
+@lru_cache(maxsize=64)  # of a collection's few lengths
+def _layout(count: int) -> struct.Struct:
+    return struct.Struct(f"<{count}f")
 
 
 def _floats(values: bytes) -> tuple[float, ...]:
