@@ -1,1 +1,1 @@
-"""An export put into a new collection, and proven there."""
+"""An export back on a server: planned, made, loaded point by point, proven. Who locks is who calls."""

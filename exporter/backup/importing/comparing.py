@@ -1,0 +1,88 @@
+"""Vectors compared number by number, where their bits are not all the same. Pure.
+
+A vector that is compared by cosine is made one of length 1 when it is written. One that is of that length
+already stays as it is, and of which length it is another processor may see otherwise by the last bit; half
+precision never has that length to the bit. So such vectors may come out a little different each time.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from exporter.backup.exporting.losses import TURBO
+from exporter.backup.exporting.records import Point, Said
+from exporter.backup.exporting.vectors import FLOAT_BYTES, Multi, Sparse, Vector, is_finite
+from exporter.errors import JobError
+
+COSINE = "Cosine"
+# Numbers of a vector of length 1 are 1 at most: an ulp of a float is 6e-8 there, and a sum of thousands adds
+# some; an ulp of half precision is 5e-4, and rounding may go one further.
+COSINE_TOLERANCE = 2e-6
+HALF_TOLERANCE = 2e-3
+EXACT = 0.0
+NOT_COMPARED = float("inf")  # what turbo datatypes hold is changed anew each time it is written
+
+
+def tolerances(config: Mapping[str, Any]) -> dict[str, float]:
+    """Return by how much the numbers of each vector may differ, by its name, where they may at all."""
+    vectors = (config.get("params") or {}).get("vectors") or {}
+    # a vector may be called "size"
+    named = {"": vectors} if isinstance(vectors.get("size"), int) else vectors
+    found = {name: _tolerance(settings) for name, settings in named.items() if isinstance(settings, dict)}
+    return {name: tolerance for name, tolerance in found.items() if tolerance > EXACT}
+
+
+def other_vector(points: Sequence[Point], said: Sequence[Said], allowed: Mapping[str, float]) -> str:
+    """Name the first point whose vectors are others than on the server, which `said` so; "" where none is.
+
+    Vectors with numbers that are not finite are not there, for no request can write them. Raises JobError
+    where an answer cannot be read.
+    """
+    try:
+        there = {one.id: one.point().vectors for one in said}
+    except ValueError as error:
+        raise JobError(f"a point that was read back cannot be understood: {error}") from error
+    for point in points:
+        held, wanted = there.get(point.id), finite(point.vectors)
+        if held is None or held.keys() != wanted.keys():
+            return f"point {point.id}"
+        for name, vector in wanted.items():
+            if not _is_near(vector, held[name], allowed.get(name, EXACT)):
+                return f"vector {name!r} of point {point.id}" if name else f"the vector of point {point.id}"
+    return ""
+
+
+def finite(vectors: Mapping[str, Vector]) -> dict[str, Vector]:
+    """Return the vectors without those of which a number is not finite."""
+    return {name: vector for name, vector in vectors.items() if is_finite(vector)}
+
+
+def _tolerance(settings: Mapping[str, Any]) -> float:
+    datatype = str(settings.get("datatype") or "").lower()
+    if datatype.startswith(TURBO):
+        return NOT_COMPARED
+    if settings.get("distance") != COSINE:
+        return EXACT
+    return HALF_TOLERANCE if datatype == "float16" else COSINE_TOLERANCE
+
+
+def _is_near(one: Vector, other: Vector, tolerance: float) -> bool:
+    if one == other:
+        return True
+    if type(one) is not type(other) or isinstance(one, Sparse):
+        return False
+    if isinstance(one, Multi) and isinstance(other, Multi):
+        return one.rows == other.rows and _are_near(one.values, other.values, tolerance)
+    return isinstance(one, bytes) and isinstance(other, bytes) and _are_near(one, other, tolerance)
+
+
+def _are_near(one: bytes, other: bytes, tolerance: float) -> bool:
+    if len(one) != len(other):
+        return False
+    return all(abs(a - b) <= tolerance for a, b in zip(_floats(one), _floats(other), strict=True))
+
+
+def _floats(values: bytes) -> tuple[float, ...]:
+    return struct.unpack(f"<{len(values) // FLOAT_BYTES}f", values)

@@ -1,0 +1,119 @@
+"""What was imported compared with what was exported: counted on every peer, and read back whole."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from exporter.backup.content import difference, total
+from exporter.backup.exporting.reading import read_content
+from exporter.backup.exporting.records import Said
+from exporter.backup.exporting.stored import read_points
+from exporter.backup.importing.comparing import other_vector, tolerances
+from exporter.backup.importing.making import settled
+from exporter.backup.importing.plan import keys_of, shards_of
+from exporter.backup.importing.words import ImportPlan
+from exporter.backup.progress import Progress, step
+from exporter.backup.restoring import schema
+from exporter.backup.restoring.settling import NotProven
+from exporter.backup.restoring.target import Target
+from exporter.backup.storage.contract import Store
+from exporter.backup.words import Chunk, ShardKey
+from exporter.clock import Clock
+from exporter.printable import printable
+from exporter.qdrant import keeping
+
+# Points that are fetched at once to be compared one by one.
+COMPARED_POINTS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """What the target holds."""
+
+    points: int
+    content: str
+    warnings: tuple[str, ...]
+
+
+class Prover:
+    """Looks whether all is there, once all was sent."""
+
+    def __init__(
+        self, plan: ImportPlan, target: Target, *, store: Store, clock: Clock, progress: Progress
+    ) -> None:
+        self._plan = plan
+        self._target = target
+        self._store = store
+        self._clock = clock
+        self._progress = progress
+
+    async def prove(self) -> Proven:
+        """Compare replicas, payload indexes, counts and content.
+
+        Raises NotProven where something is other, SourceError, JobError.
+        """
+        keys = keys_of(self._plan.manifest)
+        with step(self._progress, "wait for all replicas"):
+            await settled(self._target, self._clock, keys)
+        with step(self._progress, "count"):
+            await self._indexes()
+            points = sum(chunk.points for chunk in self._plan.manifest.chunks)
+            await self._count(None, points)
+            for layout in keys:
+                await self._count(layout.key, self._plan.points_of(layout.key))
+        with step(self._progress, "read all points back"):
+            content = await self._content()
+        wanted = total([chunk.content for chunk in self._plan.manifest.chunks])
+        return Proven(points, content, tuple(await self._compared(wanted, content)))
+
+    async def _indexes(self) -> None:
+        wanted = self._plan.manifest.payload_schema
+        found = keeping.read_description(await self._target.ask(keeping.describe(self._target.name)))
+        if problems := schema.index_differences(wanted, found.payload_schema):
+            raise NotProven("; ".join(problems))
+
+    async def _count(self, key: ShardKey, wanted: int) -> None:
+        found = await self._target.counts(key)
+        wrong = {label: count for label, count in found.items() if count != wanted}
+        if wrong:
+            of_key = "" if key is None else f" under the key {printable(str(key))}"
+            said = ", ".join(f"{label} counts {count:,}" for label, count in sorted(wrong.items()))
+            raise NotProven(f"{wanted:,} points are due{of_key}, and {said}")
+
+    async def _content(self) -> str:
+        manifest, limits = self._plan.manifest, self._target.limits.calls
+        keys: list[tuple[ShardKey, int]] = [(one.key, len(one.shards)) for one in keys_of(manifest)]
+        read = await read_content(
+            self._target.peers, self._target.name, keys or [(None, shards_of(manifest))], limits=limits
+        )
+        return str(read)
+
+    async def _compared(self, wanted: str, found: str) -> list[str]:
+        """Return what is worth telling of small differences."""
+        what = difference(wanted, found, vectors=True)
+        if what is None:
+            return []
+        manifest = self._plan.manifest
+        allowed = tolerances(manifest.config)
+        unwritten = 0 if manifest.export is None else manifest.export.not_finite
+        if what != "vectors" or not (allowed or unwritten):
+            raise NotProven(f"{what} that are read back are others than those exported")
+        with step(self._progress, "compare vectors one by one"):
+            for chunk in manifest.chunks:
+                await self._compare(chunk, allowed)
+        told = [f"{unwritten:,} points lack a vector, of which a number is not finite"] if unwritten else []
+        names = ", ".join(repr(name) for name in sorted(allowed))
+        return [*told, f"vectors may differ by rounding: {names}"] if allowed else told
+
+    async def _compare(self, chunk: Chunk, allowed: dict[str, float]) -> None:
+        async with aclosing(read_points(self._store, self._plan.manifest, chunk)) as read:
+            async for points in read:
+                for start in range(0, len(points), COMPARED_POINTS):
+                    some = points[start : start + COMPARED_POINTS]
+                    ids = [point.id for point in some]
+                    answer = await self._target.ask(keeping.retrieve(self._target.name, ids, chunk.key))
+                    said = await asyncio.to_thread(keeping.read_retrieved, answer, Said)
+                    if other := await asyncio.to_thread(other_vector, some, said, allowed):
+                        raise NotProven(f"{other} is another than was exported")
