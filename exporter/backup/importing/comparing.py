@@ -13,7 +13,7 @@ from typing import Any
 
 from exporter.backup.exporting.losses import TURBO
 from exporter.backup.exporting.records import Point, Said
-from exporter.backup.exporting.vectors import FLOAT_BYTES, Multi, Sparse, Vector, is_finite
+from exporter.backup.exporting.vectors import FLOAT_BYTES, Multi, Sparse, Vector, has_holes
 from exporter.errors import JobError
 
 COSINE = "Cosine"
@@ -56,7 +56,7 @@ def other_vector(points: Sequence[Point], said: Sequence[Said], allowed: Mapping
 
 def finite(vectors: Mapping[str, Vector]) -> dict[str, Vector]:
     """Return the vectors without those of which a number is not finite."""
-    return {name: vector for name, vector in vectors.items() if is_finite(vector)}
+    return {name: vector for name, vector in vectors.items() if not has_holes(vector)}
 
 
 def _tolerance(settings: Mapping[str, Any]) -> float:
