@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter import exit_codes
-from exporter.backup_verbs.opened import cluster_of, reached
+from exporter.backup_verbs.opened import cluster_of, free_bytes, reached
 from exporter.backup_verbs.showing import Showing, day
 from exporter.clock import Clock, SystemClock
 from exporter.config.flags import CONFIG_FILE
@@ -137,7 +137,14 @@ async def _here(settings: Settings, name: str, cluster: str | None, clock: Clock
     chosen = cluster_of(settings, cluster)
     with _store(settings, clock) as store:
         async with reached(settings, chosen, clock) as peers:
-            return await run_job(settings, name, peers_of=lambda _: peers, clock=clock, store=store)
+            return await run_job(
+                settings,
+                name,
+                peers_of=lambda _: peers,
+                clock=clock,
+                store=store,
+                disks_of=lambda _: free_bytes(chosen),
+            )
 
 
 async def _by_daemon(settings: Settings, directory: Path, name: str, clock: Clock) -> JobRun:

@@ -38,6 +38,13 @@ def level_of(job: JobSettings) -> Level:
     return DEFAULT_LEVEL if job.level is None else Level(str(job.level))
 
 
+def stored_formats(jobs: Iterable[JobSettings], clusters: Sequence[str], cluster: str) -> frozenset[str]:
+    """Return what the backup jobs of a cluster store: `snapshot`, `export`, both or nothing."""
+    return frozenset(
+        job.format for job in jobs if job.kind == "backup" and cluster_of(job, clusters) == cluster
+    )
+
+
 def max_age_seconds(job: JobSettings) -> float:
     """Return how old the newest backup may be: as written, or the longest time between two runs."""
     return job.max_age_seconds if job.max_age_seconds is not None else longest_gap_seconds(job.schedule)

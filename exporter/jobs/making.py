@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from exporter.backup.archive.engine import Engine, engine_available
 from exporter.backup.calling import Limits
@@ -18,11 +18,12 @@ from exporter.config.jobs import JobSettings
 from exporter.config.settings import Settings
 from exporter.errors import ConfigError, JobRefused, Problem
 from exporter.jobs.bodies.backup import BackupBody
-from exporter.jobs.bodies.means import Means
+from exporter.jobs.bodies.means import Means, nothing_known
 from exporter.jobs.bodies.prune import PruneBody
 from exporter.jobs.bodies.tidying import Tidying
+from exporter.jobs.bodies.vacuum import VacuumBody
 from exporter.jobs.bodies.verify import VerifyBody
-from exporter.jobs.facts import level_of
+from exporter.jobs.facts import cluster_of, level_of, stored_formats
 from exporter.jobs.ledger import Ledger
 from exporter.jobs.locks import Locks
 from exporter.jobs.published import Published
@@ -42,10 +43,12 @@ def make_works(
     turns: dict[str, asyncio.Lock],
     stopping: asyncio.Event,
     clock: Clock,
+    disks_of: Callable[[str], Mapping[str, int]] = nothing_known,
 ) -> Works | None:
     """Build what jobs work with; nothing is read, written or sent. None: there is no store.
 
     `turns` is one for all works of a process: those before a reload may still be at it.
+    `disks_of` tells what is free on disks, by peer, where nothing is polled.
     Raises ConfigError where the store needs what is not installed.
     """
     written = settings.backup.store
@@ -64,6 +67,7 @@ def make_works(
         clock=clock,
         limits=Limits(),
         engine=Engine(clock=clock) if engine_available() else None,
+        disks_of=disks_of,
     )
     check = StoreCheck(store, single_writer=written.single_writer, clock=clock)
     runner = Runner(ledger=ledger, locks=locks, clock=clock, stopping=stopping, ready=check)
@@ -76,10 +80,15 @@ def _works(settings: Settings, means: Means, runner: Runner, check: StoreCheck) 
         store=means.shelf.store,
         shelf=means.shelf,
         runner=runner,
-        bodies={"backup": BackupBody(means), "verify": VerifyBody(means), "prune": PruneBody(means)},
+        bodies={
+            "backup": BackupBody(means),
+            "verify": VerifyBody(means),
+            "prune": PruneBody(means),
+            "vacuum": VacuumBody(means),
+        },
         check=check,
         tidying=Tidying(means),
-        hopeless=frozenset(job.name for job in settings.jobs if _is_hopeless(job, means)),
+        hopeless=frozenset(job.name for job in settings.jobs if _is_hopeless(job, settings, means)),
     )
 
 
@@ -92,9 +101,15 @@ def _opened(
         raise ConfigError([Problem("configuration", None, "backup.store.url", str(error))]) from error
 
 
-def _is_hopeless(job: JobSettings, means: Means) -> bool:
-    """Whether a job is to open archives, and there is neither the engine nor a server that may."""
+def _is_hopeless(job: JobSettings, settings: Settings, means: Means) -> bool:
+    """Whether a job is to open what is stored, and there is neither the engine nor a server that may.
+
+    The engine opens snapshots only; an export is read without one, and imported by a server alone.
+    """
     verify = means.settings.verify
-    may_be_served = verify.target is not None or verify.allow_same_cluster
-    opens = job.kind == "verify" and level_of(job) >= Level.OPENED
-    return opens and means.engine is None and not may_be_served
+    if job.kind != "verify" or verify.target is not None or verify.allow_same_cluster:
+        return False
+    clusters = tuple(cluster.name for cluster in settings.clusters)
+    if stored_formats(settings.jobs, clusters, cluster_of(job, clusters)) == {"export"}:
+        return level_of(job) >= Level.RESTORED
+    return level_of(job) >= Level.OPENED and means.engine is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from exporter.backup.storage.opening import open_store
 from exporter.backup.survey import PeerAt
@@ -11,6 +11,7 @@ from exporter.board import Board
 from exporter.clock import Clock
 from exporter.config.settings import Settings
 from exporter.errors import JobError
+from exporter.jobs.bodies.means import nothing_known
 from exporter.jobs.facts import cluster_of, no_such_job
 from exporter.jobs.ledger import Ledger
 from exporter.jobs.making import make_works
@@ -26,9 +27,11 @@ async def run_job(
     peers_of: Callable[[str], Sequence[PeerAt]],
     clock: Clock,
     store: JobStore | None,
+    disks_of: Callable[[str], Mapping[str, int]] = nothing_known,
 ) -> JobRun:
     """Do a job now and return its run, which is in the ledger where there is a state directory.
 
+    `disks_of` tells what is free on the disks of a cluster that are mounted here, by peer.
     Raises JobError where there is no such job, ConfigError, StateError.
     """
     ledger = Ledger(store=store, clock=clock)
@@ -44,6 +47,7 @@ async def run_job(
         turns={},
         stopping=asyncio.Event(),
         clock=clock,
+        disks_of=disks_of,
     )
     job = next((job for job in settings.jobs if job.name == name), None)
     if works is None or job is None:

@@ -37,6 +37,8 @@ SNAPSHOTS = Need(
     "take snapshots (write access to the collections)", keeping.create_snapshot(NOBODYS_COLLECTION)
 )
 MANAGES = Need("create collections (manage access)", keeping.change_aliases(()))
+# Whoever may manage may do both: 1.18.3 refuses either with the same words.
+CHANGES = Need("change settings of collections (manage access)", keeping.change_aliases(()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,8 +42,8 @@ from exporter.state import JobStore
 log = get_logger()
 
 HINT_TO_OPEN = (
-    "nothing can open an archive: install the extra edge, or write backup.verify with target: or"
-    " allow_same_cluster: true"
+    "nothing can open what is stored: write backup.verify with target: or allow_same_cluster: true; for"
+    " snapshots the extra edge does too"
 )
 LOOK_SECONDS = 1.0  # for requests: a person who typed one waits for it
 MINUTE_SECONDS = 60.0

@@ -12,8 +12,8 @@ from exporter.clock import Clock
 from exporter.config.backup import VerifySettings
 from exporter.config.jobs import JobSettings
 from exporter.jobs.bodies.serving import peer_of
-from exporter.jobs.facts import cluster_of, level_of
-from exporter.jobs.rights import MANAGES, READS, SNAPSHOTS, WATCHES, Need, rights
+from exporter.jobs.facts import cluster_of, level_of, stored_formats
+from exporter.jobs.rights import CHANGES, MANAGES, READS, SNAPSHOTS, WATCHES, Need, rights
 from exporter.jobs.works import Works
 from exporter.logs import get_logger
 
@@ -68,7 +68,8 @@ class RightsWatch:
     async def _ask(self, works: Works, job: JobSettings) -> None:
         cluster = cluster_of(job, works.clusters)
         verify = works.settings.backup.verify
-        needs = tuple(_needs(job, verify))
+        formats = stored_formats(works.settings.jobs, works.clusters, cluster)
+        needs = tuple(_needs(job, verify, imports="export" in formats))
         at_target = verify.target if job.kind == "verify" and MANAGES in needs else None
         async with AsyncExitStack() as stack:
             peers = self._peers_of(cluster) if at_target is None else (peer_of(at_target, self._clock),)
@@ -92,16 +93,29 @@ class RightsWatch:
             self.shown(job.name)
 
 
-def _needs(job: JobSettings, verify: VerifySettings) -> Iterator[Need]:
+def _needs(job: JobSettings, verify: VerifySettings, *, imports: bool) -> Iterator[Need]:
     """Yield what a job needs of its cluster, or of the server that is named for proofs.
 
-    Where the engine is installed it opens most archives, and nothing is restored into the cluster.
+    Where the engine is installed it opens most archives, and nothing is restored into the cluster; `imports`:
+    there are exports, which a proof imports into a server.
     """
     if job.kind == "backup":
-        yield from (READS, WATCHES, SNAPSHOTS)
+        yield from (READS, WATCHES)
+        if job.format == "snapshot":
+            yield SNAPSHOTS
+    elif job.kind == "vacuum":
+        yield from (READS, WATCHES)
+        if not job.dry_run:
+            yield CHANGES
     elif job.kind == "prune":
         yield READS
-    elif level_of(job) >= Level.OPENED and (
-        verify.target is not None or (verify.allow_same_cluster and not engine_available())
-    ):
+    elif _restores(level_of(job), verify, imports=imports):
         yield from (READS, MANAGES)
+
+
+def _restores(level: Level, verify: VerifySettings, *, imports: bool) -> bool:
+    """Whether a proof of this level restores or imports into a server."""
+    if verify.target is None and not verify.allow_same_cluster:
+        return False
+    served = verify.target is not None or not engine_available()
+    return (level >= Level.OPENED and served) or (level >= Level.RESTORED and imports)

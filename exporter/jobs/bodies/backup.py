@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
+from exporter.backup.exporting.taking import export
 from exporter.backup.recent import Recent
 from exporter.backup.survey import PeerAt
 from exporter.backup.taking import SetIncomplete, take
 from exporter.backup.verifying.levels import Verifier
-from exporter.backup.words import Manifest
+from exporter.backup.words import Encoding, Manifest
 from exporter.config.jobs import JobSettings
 from exporter.errors import JobError, StoreFull
 from exporter.jobs.bodies.means import Means
@@ -55,15 +56,9 @@ class BackupBody:
             self._means.reached(cluster) as peers,
         ):
             present = await self._means.collections(peers)
-            theirs = tuple(name for name in present if not name.startswith(OUR_OWN))
-            wanted = {*theirs, *named(job)}
-            chosen = tuple(sorted(name for name in wanted if job.collections.selects(name)))
-            if theirs and not chosen:
-                raise JobError(
-                    f"the job selects none of the {len(theirs)} collections of {printable(cluster)}"
-                )
-            await self._tidying.intents(cluster, peers, but=frozenset(chosen))
-            yield BackupChore(self._means, job, cluster, peers, chosen, present)
+            names = chosen(job, cluster, present)
+            await self._tidying.intents(cluster, peers, but=frozenset(names))
+            yield BackupChore(self._means, job, cluster, peers, names, present)
             await self._tidying.orphans(cluster, peers)
 
 
@@ -104,6 +99,19 @@ class BackupChore:
 
     async def _taken(self, collection: str) -> Manifest:
         means = self._means
+        if self._job.format == "export":
+            return await export(
+                collection,
+                cluster=self._cluster,
+                peers=self._peers,
+                shelf=means.shelf,
+                clock=means.clock,
+                job=self._job.name,
+                encoding=Encoding(self._job.encoding),
+                allow_lossy=self._job.allow_lossy,
+                progress=means.progress,
+                limits=means.limits,
+            )
         return await take(
             collection,
             cluster=self._cluster,
@@ -122,11 +130,24 @@ class BackupChore:
         return await pruning.make_room(partial(self._means.locks.freeing, self._cluster), held=collection)
 
 
+def chosen(job: JobSettings, cluster: str, present: Sequence[str]) -> tuple[str, ...]:
+    """Return the collections that a job is about, sorted: of those that are present, and those that it names.
+
+    Raises JobError where there are some and it selects none.
+    """
+    theirs = tuple(name for name in present if not name.startswith(OUR_OWN))
+    names = tuple(sorted(name for name in {*theirs, *named(job)} if job.collections.selects(name)))
+    if theirs and not names:
+        raise JobError(f"the job selects none of the {len(theirs)} collections of {printable(cluster)}")
+    return names
+
+
 def part_of(manifest: Manifest) -> Part:
-    """Return what came of a backup that is whole."""
-    return Part(
-        manifest.collection, Outcome.OK, detail="; ".join(manifest.problems), figures=_figures(manifest)
-    )
+    """Return what came of a backup that is whole. That an export is fuzzy, or lossy, is no failure."""
+    told = manifest.problems
+    if manifest.export is not None:
+        told += (*manifest.export.reasons, *manifest.export.losses)
+    return Part(manifest.collection, Outcome.OK, detail="; ".join(told), figures=_figures(manifest))
 
 
 def _incomplete(error: SetIncomplete) -> Part:
@@ -142,4 +163,7 @@ def _figures(manifest: Manifest) -> dict[str, Figure]:
     }
     if manifest.points is not None:
         figures["points"] = manifest.points
+    if manifest.export is not None:
+        figures["chunks"] = len(manifest.chunks)
+        figures["consistency"] = manifest.export.consistency.value
     return figures

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -22,8 +22,15 @@ from exporter.jobs.published import Published
 from exporter.printable import printable
 from exporter.qdrant import keeping
 
-# The disk source's metric, with the labels qdrant_cluster and peer: its room is beside ours, so by name.
+# What others tell on the Board, with the labels qdrant_cluster and peer or collection: their room is beside
+# ours, so by name.
 DISK_FREE = "qdrantx_peer_disk_free_bytes"
+RECLAIMABLE = "qdrantx_collection_reclaimable_bytes"
+
+
+def nothing_known(cluster: str) -> Mapping[str, int]:
+    """Say that no disk is looked at but by polls."""
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,8 @@ class Means:
     limits: Limits
     engine: Engine | None  # opens archives; None: it is not installed
     progress: Progress = field(default_factory=Silent)  # of what a person watches
+    # What is free on disks that are mounted here, by peer; for where nothing is polled. Not for the loop.
+    disks_of: Callable[[str], Mapping[str, int]] = nothing_known
 
     @asynccontextmanager
     async def reached(self, cluster: str) -> AsyncIterator[tuple[PeerAt, ...]]:
@@ -59,13 +68,23 @@ class Means:
 
     def free_bytes(self, cluster: str) -> dict[str, int]:
         """Return what is free on the disks of a cluster's peers, by label, where polls told it."""
-        return {
-            reading.labels[1]: int(reading.value)
-            for key, readings in self.board.view().blocks()
-            if key.cluster == cluster
-            for reading in readings
-            if reading.spec.name == DISK_FREE
-        }
+        return {label: int(value) for label, value in self._told(cluster, DISK_FREE)}
+
+    async def free_disks(self, cluster: str) -> dict[str, int]:
+        """Return the same with the disks that are mounted here and that nobody polls."""
+        return {**await asyncio.to_thread(self.disks_of, cluster), **self.free_bytes(cluster)}
+
+    def reclaimable_bytes(self, cluster: str) -> dict[str, float]:
+        """Return what a rebuild of segments would free, by collection, where polls told it."""
+        return dict(self._told(cluster, RECLAIMABLE))
+
+    def _told(self, cluster: str, metric: str) -> Iterator[tuple[str, float]]:
+        """Yield the second label and the value of each reading of a metric."""
+        for key, readings in self.board.view().blocks():
+            if key.cluster == cluster:
+                for reading in readings:
+                    if reading.spec.name == metric:
+                        yield reading.labels[1], reading.value
 
     def pruning(self, cluster: str, present: Sequence[str]) -> Pruning:
         """Return what prunes the sets of a cluster in which these collections exist."""

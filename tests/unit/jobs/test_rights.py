@@ -8,12 +8,12 @@ import pytest
 
 from exporter.backup.survey import PeerAt
 from exporter.clock import SystemClock
-from exporter.jobs.rights import MANAGES, READS, SNAPSHOTS, WATCHES, Rights, rights
+from exporter.jobs.rights import CHANGES, MANAGES, READS, SNAPSHOTS, WATCHES, Rights, rights
 from exporter.qdrant.courier import Courier
 from exporter.qdrant.door import Door
 from tests.kit.snapshot_cluster import SnapshotCluster
 
-ALL = (READS, WATCHES, SNAPSHOTS, MANAGES)
+ALL = (READS, WATCHES, SNAPSHOTS, MANAGES, CHANGES)
 
 
 @pytest.fixture
@@ -46,7 +46,9 @@ async def test_a_full_key_may_do_everything(cluster: SnapshotCluster) -> None:
 
 async def test_a_read_only_key_may_not_take_snapshots_nor_manage(cluster: SnapshotCluster) -> None:
     """Each right that is missing is named."""
-    assert await found(cluster, "reader") == Rights(known=True, missing=(SNAPSHOTS.words, MANAGES.words))
+    missing = (SNAPSHOTS.words, MANAGES.words, CHANGES.words)
+
+    assert await found(cluster, "reader") == Rights(known=True, missing=missing)
 
 
 async def test_no_key_may_nothing(cluster: SnapshotCluster) -> None:
