@@ -16,7 +16,7 @@ from exporter.backup_verbs.opened import Chosen, Opened, cluster_of, opened, rea
 from exporter.backup_verbs.showing import Showing
 from exporter.clock import SystemClock
 from exporter.config.settings import Settings
-from exporter.errors import JobError, JobLocked
+from exporter.errors import JobError, JobLocked, JobRefused
 from exporter.jobs.bodies.serving import serving
 
 Result = tuple[StoredSet, Proof | JobError]  # a set with its proof, or with why nothing could be said
@@ -68,7 +68,7 @@ async def _proven(it: Opened, verifier: Verifier, one: StoredSet, level: Level) 
         async with it.locks.collection(manifest.cluster, manifest.collection):
             proof = await verifier.prove(one, level)
             await it.shelf.save_proof(manifest, proof)
-    except (EngineCannot, JobLocked) as error:
+    except (EngineCannot, JobLocked, JobRefused) as error:
         return one, error
     return one, proof
 
@@ -81,7 +81,9 @@ def _code(results: Sequence[Result]) -> int:
         return exit_codes.DONE
     if len(wrong) < len(results):
         return exit_codes.PARTLY
-    return exit_codes.LOCKED if all(isinstance(one, JobLocked) for one in wrong) else exit_codes.FAILED
+    kinds = ((JobLocked, exit_codes.LOCKED), (JobRefused, exit_codes.REFUSED))
+    alike = (code for kind, code in kinds if all(isinstance(one, kind) for one in wrong))
+    return next(alike, exit_codes.FAILED)
 
 
 def _show(results: Sequence[Result], level: Level, showing: Showing) -> None:

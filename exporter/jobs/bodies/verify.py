@@ -13,6 +13,7 @@ from exporter.backup.archive.engine import EngineCannot
 from exporter.backup.verifying.levels import Verifier
 from exporter.backup.words import Level, Proof, SetKind, SetState, StoredSet
 from exporter.config.jobs import JobSettings
+from exporter.errors import JobRefused
 from exporter.jobs.bodies.means import Means
 from exporter.jobs.bodies.serving import serving
 from exporter.jobs.facts import level_of
@@ -66,18 +67,21 @@ class VerifyChore:
         sets = [one for one in await self._means.shelf.sets(self._cluster, collection) if _is_complete(one)]
         bad: list[str] = []
         unable: list[str] = []
+        reason = Reason.REFUSED
         for stored, level in plan(sets, self._level):
             try:
                 proof = await self._proven(stored, level)
-            except EngineCannot as error:
+            except (EngineCannot, JobRefused) as error:
                 unable.append(str(error))
+                if isinstance(error, EngineCannot):
+                    reason = Reason.FAILED
                 proof = await self._proven(stored, furthest(stored))
             if not proof.good:
                 bad.append(f"backup {stored.manifest.id} is bad: {'; '.join(proof.problems)}")
         figures: dict[str, Figure] = {"sets": len(sets), "level": int(self._level)}
         if bad or unable:
-            reason = Reason.BAD if bad else Reason.FAILED
-            return Part(collection, Outcome.FAILED, reason, "; ".join(bad + unable), figures=figures)
+            why = Reason.BAD if bad else reason
+            return Part(collection, Outcome.FAILED, why, "; ".join(bad + unable), figures=figures)
         return Part(collection, Outcome.OK, figures=figures)
 
     async def _proven(self, stored: StoredSet, level: Level) -> Proof:

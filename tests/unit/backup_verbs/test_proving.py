@@ -11,7 +11,9 @@ from exporter.backup.shelf import place_of
 from exporter.backup.words import Level, Manifest, SetState
 from exporter.backup_verbs.opened import Chosen
 from exporter.backup_verbs.proving import prove_now
-from tests.kit.sets import archive
+from exporter.config.backup import VerifySettings
+from tests.kit.sets import archive, export
+from tests.kit.snapshot_cluster import SnapshotCluster
 from tests.unit.backup_verbs.ground import Answer, Room
 
 ARCHIVE = archive(sha256=sha256(b"x" * 4_096).hexdigest())
@@ -93,3 +95,24 @@ async def test_what_another_works_on_is_not_verified_and_says_so(room: Room) -> 
     assert "elsewhere 4711" in among.warnings
     assert "docs" not in among.text
     assert alone.document["sets"][0]["good"] is None
+
+
+async def test_exports_are_proven_with_all_others_and_one_that_no_server_may_take_is_told(room: Room) -> None:
+    """Level 3 needs no server, level 4 does; where it must not be asked, that is no word about the set."""
+    nothing = export(points_before=0, points_after=0)
+    made = await room.keep_export(id=GOOD, chunks=(), export=nothing)
+    opened, unable, refused = Answer(), Answer(), Answer(is_json=True)
+
+    good = await prove_now(room.settings(), None, None, 3, opened.showing)
+    without = await prove_now(room.settings(), None, None, 4, unable.showing)
+    async with SnapshotCluster(peers=1) as cluster:
+        cluster.create("docs__verify_" + made.id)  # somebody's
+        settings = room.settings(*cluster.urls, verify=VerifySettings(allow_same_cluster=True))
+        denied = await prove_now(settings, None, None, 4, refused.showing)
+
+    assert (good, without, denied) == (0, 1, 4)
+    assert f"{GOOD} of docs: good at level 3" in opened.text
+    assert "proven further by an import: set backup.verify.target" in unable.warnings
+    (told,) = refused.document["sets"]
+    assert told["good"] is None
+    assert "no restore of this backup made it" in told["error"]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.backup.words import Level, Manifest, Proof, StoredSet
+from exporter.backup.restoring.plan import default_target
+from exporter.backup.words import Level, Manifest, Proof, SetKind, StoredSet
 from exporter.config.backup import VerifySettings
 from exporter.jobs.bodies.verify import plan
 from exporter.jobs.words import Outcome, Reason
@@ -155,3 +156,25 @@ async def test_an_export_that_cannot_be_imported_is_decoded_and_no_success(groun
         (stored,) = await ground.shelf().sets(CLUSTER)
         assert [proof.level for proof in stored.proofs if proof.good] == [Level.OPENED]
         assert stored.counts
+
+
+async def test_a_set_that_must_not_be_restored_is_read_and_the_other_kind_is_proven(ground: Ground) -> None:
+    """Here a collection of somebody's has the name that the snapshot would be restored under."""
+    proof = job("proof", kind="verify", schedule=NEVER, level=4)
+    async with ground.running(job(schedule=NEVER), proof, verify=VerifySettings(allow_same_cluster=True)):
+        await ground.done()
+        (snapshot,) = await ground.shelf().sets(CLUSTER)
+        ground.cluster.create(default_target("docs", snapshot.manifest.id, scratch=True))
+        nothing = export(points_before=0, points_after=0)
+        made = exported(cluster=CLUSTER, collection="docs", chunks=(), export=nothing)
+        await ground.shelf().save_manifest(made)
+
+        run = await ground.done("proof")
+
+        assert (run.outcome, run.reason) == (Outcome.FAILED, Reason.REFUSED)
+        assert "no restore of this backup made it" in run.detail
+        levels = {
+            one.manifest.kind: max(proof.level for proof in one.proofs if proof.good)
+            for one in await ground.shelf().sets(CLUSTER)
+        }
+        assert levels == {SetKind.SNAPSHOT: Level.HASHED, SetKind.EXPORT: Level.RESTORED}
