@@ -27,7 +27,7 @@ HEAVY_FOR_BACKUPS = (*(name for name in HEAVY if name != "pydantic"), "apschedul
 
 SET_KEYS = {
     "id", "cluster", "collection", "state", "startedAt", "endedAt", "points", "settled", "sizeBytes",
-    "archives", "job", "good", "accepted", "verified", "problems",
+    "archives", "job", "good", "accepted", "verified", "problems", "kind", "chunks", "consistency", "losses",
 }  # fmt: skip
 PROOF_KEYS = {"level", "at", "good", "by", "tookSeconds", "points", "contentHash", "problems"}
 RUN_KEYS = {
@@ -102,7 +102,7 @@ async def test_flags_are_all_that_backups_need_and_every_verb_answers_in_json(
     assert set(in_list["verified"]["2"]) == PROOF_KEYS
     assert set(shown.document) == SET_KEYS | {
         "uuid", "exporterVersion", "serverVersions", "aliases", "payloadSchema", "config", "keys", "files",
-        "shards",
+        "shards", "export",
     }  # fmt: skip
     assert [shard["points"] for shard in shown.document["shards"]] == [20, 20, 20]
     assert set(planned.document) == {
@@ -116,6 +116,85 @@ async def test_flags_are_all_that_backups_need_and_every_verb_answers_in_json(
     assert (dry.document["dryRun"], pruned.document["dryRun"]) == (True, False)
     assert [one["removed"] for one in pruned.document["collections"]] == [[]]
     assert set(orphans.document) == {"bytesByPeer", "snapshots", "files", "unknown"}
+
+
+EXPORTED_KEYS = {
+    "collection", "outcome", "reason", "detail", "set", "state", "bytes", "points", "resumed", "encoding",
+    "chunks", "consistency", "reasons", "losses",
+}  # fmt: skip
+
+
+async def test_an_export_is_imported_by_the_same_flags_and_both_answer_in_json(
+    shell: Shell, cluster: SnapshotCluster
+) -> None:
+    """Beside a snapshot of the same collection, which `restore --latest` takes, and `import --latest` not."""
+    _, exported, people = await shell.types(
+        "backup run docs PEERS",
+        "backup export docs --output=json PEERS",
+        "backup export people --format=jsonl PEERS",
+    )
+    (part,) = exported.document["collections"]
+    listed, planned, imported, restored = await shell.types(
+        "backup list docs --output=json",
+        "backup import --latest=docs --dry-run --output=json PEERS",
+        "backup import --latest=docs --as=copy --output=json PEERS",
+        "backup restore --latest=docs --dry-run --output=json PEERS",
+    )
+
+    everything = (exported, people, listed, planned, imported, restored)
+    assert [(one.code, one.err) for one in everything] == [(0, "")] * len(everything)
+    assert set(part) >= EXPORTED_KEYS
+    assert (part["points"], part["chunks"], part["consistency"], part["encoding"], part["resumed"]) == (
+        60, 1, "quiesced", "msgpack", False,
+    )  # fmt: skip
+    assert people.out.startswith("people: complete as 2")
+    assert people.out.endswith("; quiesced\n")
+    kinds = {one["kind"]: one["id"] for one in listed.document["sets"]}
+    assert set(kinds) == {"snapshot", "export"}
+    assert (planned.document["set"], restored.document["set"]) == (kinds["export"], kinds["snapshot"])
+    assert set(imported.document) == {
+        "set", "target", "restore", "points", "contentHash", "thresholds", "warnings",
+    }  # fmt: skip
+    assert (imported.document["points"], imported.document["thresholds"]) == (60, "put back")
+    assert cluster.points("copy") == points(60)
+
+
+async def test_the_wrong_verb_for_a_set_is_refused_with_the_right_one(shell: Shell) -> None:
+    """Exit code 4: nothing was begun."""
+    await shell.types("backup run docs PEERS")
+    (by_snapshot,) = [one.manifest.id for one in await shell.shelf.sets()]
+    await shell.types("backup export docs PEERS")
+    (by_export,) = [one.manifest.id for one in await shell.shelf.sets() if one.manifest.id != by_snapshot]
+
+    restored, imported, none = await shell.types(
+        f"backup restore {by_export} PEERS",
+        f"backup import {by_snapshot} PEERS",
+        "backup import --latest=people PEERS",
+    )
+
+    assert [restored.code, imported.code, none.code] == [4, 4, 10]
+    assert f"qdrant-exporter backup import {by_export}" in restored.err
+    assert f"backup restore {by_snapshot}" in imported.err
+    assert "has no good export of people" in none.err
+
+
+async def test_an_export_that_was_broken_off_goes_on_and_says_so(
+    shell: Shell, cluster: SnapshotCluster
+) -> None:
+    """What is stored of one shard key is not read again."""
+    cluster.create("tenants", sharding_method="custom")
+    cluster.create_keys("tenants", {"a": points(5), "b": points(7, start=100)})
+    cluster.knobs.fail("POST", "/collections/tenants/points/scroll", 404, times=100, after=1)
+
+    (cut,) = await shell.types("backup export tenants PEERS")
+    cluster.knobs.failures.clear()
+    (done,) = await shell.types("backup export tenants PEERS")
+
+    assert (cut.code, cut.out) == (1, "")
+    assert cut.err.startswith("tenants: ")
+    assert (done.code, done.err) == (0, "")
+    assert "12 points" in done.out
+    assert done.out.splitlines()[0].endswith("; it went on with one that was broken off")
 
 
 async def test_what_went_well_goes_to_stdout_and_what_did_not_to_stderr(shell: Shell) -> None:
@@ -248,6 +327,11 @@ WRONG = (
     (f"backup run --store=. {NOWHERE}", 1, "cannot connect"),
     (f"backup run --store=. {NOWHERE} --cluster=x", 2, "there is no cluster x; write one of: default"),
     (f"backup restore --latest=d --as=a --into=b --store=. {NOWHERE}", 2, "--as and --into: write one of"),
+    ("backup export --store=. --format=xml", 2, "--format: there is no 'xml'; write msgpack or jsonl"),
+    ("backup export --store=.", 2, "nothing to watch: give --qdrant.url"),
+    (f"backup import --store=. {NOWHERE}", 2, "write the id of a backup, or --latest COLLECTION"),
+    (f"backup import --latest=d --as=a --into=b --store=. {NOWHERE}", 2, "--as and --into: write one of"),
+    (f"backup import --latest=d --as=a/b --store=. {NOWHERE}", 4, "Qdrant makes no collection a/b"),
     ("backup prune --store=.", 2, "nothing to watch: give --qdrant.url"),
     (f"jobs run nightly {NOWHERE}", 2, "JOB: there is no job nightly"),
     ("jobs history", 2, "the daemon keeps its runs in state.dir: give --state.dir"),
@@ -321,7 +405,7 @@ def test_help_imports_nothing_heavy() -> None:
         "[app([*verb.split(), '--help'], standalone_mode=False) for verb in sys.argv[1:]];"
         f"print('heavy:', *[name for name in {HEAVY_FOR_BACKUPS} if name in sys.modules])"
     )
-    verbs = ("backup", "backup restore", "jobs run")
+    verbs = ("backup", "backup restore", "backup export", "backup import", "jobs run", "vacuum", "vacuum run")
     done = subprocess.run(
         [sys.executable, "-c", code, *verbs], capture_output=True, text=True, check=True, env=environment()
     )
