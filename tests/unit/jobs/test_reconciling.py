@@ -13,6 +13,8 @@ from exporter.backup.words import FieldChange, Purpose, ThresholdIntent
 from exporter.jobs.intent_records import INTENT_OPENED, intent_producer
 from exporter.jobs.locks import Locks
 from exporter.jobs.words import Outcome
+from exporter.model import ProducerKey, Reading
+from exporter.observe.sources import disk
 from tests.kit.snapshot_cluster import SnapshotCluster, points
 from tests.unit.backup.ground import FAST
 from tests.unit.jobs.asked import job
@@ -113,12 +115,11 @@ async def test_what_somebody_works_on_is_left_to_him(ground: Ground) -> None:
     another = Locks(store=ground.opened(store, ground.clock), owner="another", clock=ground.clock)
 
     async with another.collection(CLUSTER, "docs"), ground.running():
-        await until(lambda: told(ground) == OPENED_AT)
-        seen = len(ground.cluster.requests)
-        await until(lambda: ground.open_couriers == 0)
+        await until(lambda: ground.reading("qdrantx_backup_orphan_bytes", "a") == 0)
 
-        assert (in_force(ground), patches(ground)) == (0.11, 0)
-        assert len(ground.cluster.requests) == seen
+    assert told(ground) == OPENED_AT
+    assert (in_force(ground), patches(ground)) == (0.11, 0)
+    assert "GET /telemetry?details_level=4" not in ground.cluster.lines()
 
 
 async def test_a_daemon_that_is_told_to_stop_sends_nothing_any_more(
@@ -148,3 +149,31 @@ async def test_what_a_person_leaves_while_the_daemon_runs_is_found(
 
         await until(lambda: in_force(ground) == 0.2)
         await until(lambda: told(ground) is None)
+
+
+async def test_a_vacuum_that_a_stop_cuts_short_is_cleared_up_after_at_the_next_start(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is sent on the way out: it would cancel what runs."""
+    monkeypatch.setattr("exporter.jobs.room.GRACE_SECONDS", 0.05)
+    ground.cluster.optimizers.add_deleted("docs", 30, vector_bytes=100_000)
+    ground.cluster.knobs.pace.held = True
+    room = [Reading(disk.FREE, (CLUSTER, label, "/data"), 1e12) for label in "abc"]
+    ground.board.post(ProducerKey(CLUSTER, "", "disk"), room)
+    weekly = job("weekly", kind="vacuum", min_reclaim_bytes=1 << 20, schedule=NEVER)
+
+    async with ground.running(weekly):
+        ground.job_store.request_run("weekly", now=ground.clock.now())
+        await until(lambda: patches(ground) == 1)
+        await until(lambda: told(ground) is not None)
+    (run,) = ground.history()
+    assert (run.outcome, patches(ground)) == (Outcome.CANCELLED, 1)
+    assert in_force(ground) != 0.2
+
+    ground.cluster.knobs.pace.held = False
+    async with ground.running(weekly):
+        await until(lambda: in_force(ground) == 0.2)
+        await until(lambda: told(ground) is None)
+
+    assert await ground.shelf().thresholds() == []
+    assert ground.cluster.optimizers.statuses("docs") == ["done", "done"]

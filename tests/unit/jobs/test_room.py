@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -268,6 +269,44 @@ async def test_a_proof_that_nothing_here_can_do_fails_before_it_is_due(
         assert ground.reading("qdrantx_job_last_status", "level-3") == 1
     async with ground.running(*proofs, verify=VerifySettings(allow_same_cluster=True)):
         assert ground.reading("qdrantx_job_last_status", "level-3") is None
+
+
+async def test_a_proof_of_exports_needs_a_server_and_no_engine(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading one is level 3; only a server imports it, for level 4."""
+    monkeypatch.setattr("exporter.jobs.making.engine_available", lambda: False)
+    export = job(format="export", schedule=NEVER)
+    proofs = [job(f"level-{level}", kind="verify", level=level, schedule=NEVER) for level in (3, 4)]
+
+    async with ground.running(export, *proofs):
+        assert ground.reading("qdrantx_job_last_status", "level-3") is None
+        assert ground.reading("qdrantx_job_last_status", "level-4") == 1
+    async with ground.running(export, *proofs, verify=VerifySettings(allow_same_cluster=True)):
+        assert ground.reading("qdrantx_job_last_status", "level-4") is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "failing"),
+    [
+        ({"kind": "vacuum"}, True),
+        ({"kind": "vacuum", "dry_run": True}, False),
+        ({"format": "export"}, False),
+        ({"format": "snapshot"}, True),
+    ],
+)
+async def test_a_key_that_may_only_read_is_enough_for_what_only_reads(
+    ground: Ground, asked: dict[str, Any], failing: bool
+) -> None:
+    """An export and a dry run change nothing on the servers."""
+    ground.cluster.knobs.api_key, ground.cluster.knobs.read_only_key = "full", "reader"
+    ground.api_key = "reader"
+    needy = job("needy", kind="vacuum", schedule=NEVER)
+
+    async with ground.running(job("asked", schedule=NEVER, **asked), needy):
+        await until(lambda: ground.reading("qdrantx_job_last_status", "needy") == 1)
+
+        assert ground.reading("qdrantx_job_last_status", "asked") == (1 if failing else None)
 
 
 async def test_a_store_that_cannot_be_read_after_a_restart_makes_no_backup_missing(ground: Ground) -> None:

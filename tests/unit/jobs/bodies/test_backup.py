@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.backup.words import BackupIntent, PeerIntent
+from exporter.backup.words import BackupIntent, PeerIntent, SetKind
 from exporter.config.backup import RetentionSettings
 from exporter.config.jobs import JobCollections
 from exporter.jobs.words import Outcome, Reason
@@ -174,3 +174,39 @@ async def test_a_set_that_is_incomplete_is_a_failure_with_its_name(ground: Groun
     assert (docs.collection, docs.outcome) == ("docs", Outcome.FAILED)
     assert docs.figures["state"] == "incomplete"
     assert docs.figures["set"] in {one.manifest.id for one in await ground.shelf().sets(CLUSTER)}
+
+
+async def test_a_job_may_export_and_its_sets_are_backups_like_any(ground: Ground) -> None:
+    """Counted, told as such, and no snapshot is taken for it."""
+    export = job(schedule=NEVER, format="export", collections=JobCollections(include=("docs",)))
+    async with ground.running(export):
+        run = await ground.done()
+        await until(lambda: ground.reading("qdrantx_backup_points", "docs") == 300)
+
+    (docs,) = run.parts
+    (stored,) = await ground.shelf().sets(CLUSTER, "docs")
+    assert (run.outcome, docs.figures["set"]) == (Outcome.OK, stored.manifest.id)
+    assert (docs.figures["points"], docs.figures["chunks"]) == (300, len(stored.manifest.chunks))
+    assert docs.figures["consistency"] == "quiesced"
+    assert (stored.manifest.kind, stored.manifest.job) == (SetKind.EXPORT, "nightly")
+    assert not [
+        line
+        for line in ground.cluster.lines()
+        if line.startswith("POST") and "snapshots" in line and "_qdrantx_rights" not in line
+    ]
+
+
+async def test_an_export_that_would_lose_something_is_refused_unless_the_job_allows_it(
+    ground: Ground,
+) -> None:
+    """What an import could not bring back must not be found out then."""
+    ground.cluster.create("tiny", points(10), vectors={"size": 4, "distance": "Dot", "datatype": "turbo4"})
+    only = JobCollections(include=("tiny",))
+    async with ground.running(job(schedule=NEVER, format="export", collections=only)):
+        refused = await ground.done()
+    async with ground.running(job(schedule=NEVER, format="export", allow_lossy=True, collections=only)):
+        allowed = await ground.done()
+
+    assert (refused.outcome, refused.reason) == (Outcome.FAILED, Reason.REFUSED)
+    assert allowed.outcome is Outcome.OK
+    assert "turbo" in allowed.parts[0].detail
