@@ -33,6 +33,14 @@ DEFAULT_HNSW: Document = {
     "max_indexing_threads": 0,
     "on_disk": False,
 }
+# Those of other replicas, of which there are none, are kept and shown.
+PATCHABLE_PARAMS = (
+    "replication_factor",
+    "write_consistency_factor",
+    "read_fan_out_factor",
+    "read_fan_out_delay_ms",
+    "on_disk_payload",
+)
 DEFAULT_OPTIMIZERS: Document = {
     "deleted_threshold": 0.2,
     "vacuum_min_vector_number": 1000,
@@ -141,7 +149,7 @@ def patched(config: Document, body: Mapping[str, Any]) -> Document:
     if body.get("quantization_config") is not None:
         asked = body["quantization_config"]
         changed["quantization_config"] = None if asked == "Disabled" else asked
-    for key in ("replication_factor", "write_consistency_factor", "on_disk_payload"):
+    for key in PATCHABLE_PARAMS:
         if (asked := _given(body, "params").get(key)) is not None:
             changed["params"][key] = asked
     if body.get("metadata") is not None:

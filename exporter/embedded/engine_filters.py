@@ -18,12 +18,13 @@ MATCHES = {
     "text_any": edge.MatchTextAny,
     "phrase": edge.MatchPhrase,
 }
+LARGEST_ID = 2**64 - 1
 UNKNOWN_CONDITION = "data did not match any variant of untagged enum Condition"
 
 
 def point_id(given: Any) -> int | UUID | str:
     """Return a point id: a whole number or a UUID. Raises RefusalError (400)."""
-    if isinstance(given, int) and not isinstance(given, bool) and given >= 0:
+    if isinstance(given, int) and not isinstance(given, bool) and 0 <= given <= LARGEST_ID:
         return given
     try:
         return UUID(given)

@@ -13,19 +13,30 @@ from uuid import UUID
 import qdrant_edge as edge
 
 from exporter.embedded.engine_filters import engine_filter, point_id
-from exporter.embedded.refusals import RefusalError, bad_body, wrong_input
+from exporter.embedded.refusals import RefusalError, bad_body, invalid, wrong_input
 
 DEFAULT_LIMIT = 10  # of a query, a scroll and a facet
 RANK_FUSION_K = 2  # Qdrant's own constant of reciprocal rank fusion
+EMPTY_UPDATE = "Bad request: Empty update request"
 UNKNOWN_QUERY = "Expected some form of vector, id, or a type of query"
 
 
 def engine_points(asked: Mapping[str, Any]) -> list[edge.Point]:
-    """Return the points of an upsert, of its list form or its batch form. Raises RefusalError (400)."""
-    return [
-        edge.Point(point_id(one.get("id")), engine_vector(one.get("vector")), one.get("payload"))
-        for one in _each_point(asked)
-    ]
+    """Return the points of an upsert, of its list form or its batch form. Raises RefusalError (400, 422).
+
+    All is checked before the engine sees any of it: it dies of an empty row, and keeps a sparse vector
+    whose indices repeat.
+    """
+    made = []
+    for position, one in enumerate(_each_point(asked)):
+        for name in ("id", "vector"):
+            if name not in one:
+                raise bad_body(f"missing field `{name}`")
+        check_vectors(one["vector"], f"points[{position}].vector")
+        made.append(edge.Point(point_id(one["id"]), engine_vector(one["vector"]), one.get("payload")))
+    if not made:
+        raise RefusalError(400, EMPTY_UPDATE)
+    return made
 
 
 def _each_point(asked: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -44,6 +55,38 @@ def _each_point(asked: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             else vectors[position]
         )
         yield {"id": one, "vector": vector, "payload": payload}
+
+
+def check_vectors(asked: Any, path: str) -> None:
+    """Refuse a vector, or vectors by name, that no collection can hold. Raises RefusalError (400, 422)."""
+    if isinstance(asked, dict) and not asked.keys() >= {"indices", "values"}:
+        for one in asked.values():
+            if _reads_as_sparse(one):
+                raise wrong_input("Conversion between sparse and regular vectors failed")
+            check_vectors(one, f"{path}.?")
+    elif isinstance(asked, dict):
+        _check_sparse(asked, path)
+    elif isinstance(asked, list):
+        if not asked:
+            raise invalid(f"{path}.vector", "dense vector must not be empty")
+        if any(row == [] for row in asked):
+            raise invalid(f"{path}.data", "all vectors must be non-empty")
+
+
+def _check_sparse(asked: Mapping[str, Any], path: str) -> None:
+    indices, values = asked["indices"], asked["values"]
+    if len(set(indices)) < len(indices):
+        raise invalid(f"{path}.indices", "Validation error: must be unique [{}]")
+    if len(indices) != len(values):
+        raise invalid(f"{path}.values", "Validation error: must be the same length as indices [{}]")
+
+
+def _reads_as_sparse(asked: Any) -> bool:
+    """Whether a vector under a name is what 1.18.3 takes for [indices, values]: two rows, one of integers."""
+    match asked:
+        case [list(first), list()]:
+            return all(isinstance(value, int) for value in first)
+    return False
 
 
 def engine_vector(asked: Any) -> Any:
@@ -164,7 +207,9 @@ def _params(asked: Mapping[str, Any] | None) -> edge.SearchParams | None:
 
 
 def engine_scroll(asked: Mapping[str, Any]) -> edge.ScrollRequest:
-    """Return a scroll. Raises RefusalError (400)."""
+    """Return a scroll. Raises RefusalError (400, 422)."""
+    if asked.get("limit") == 0:
+        raise invalid("scroll_request.limit", "value 0 invalid, must be 1 or larger")
     offset, order = asked.get("offset"), asked.get("order_by")
     return edge.ScrollRequest(
         offset=None if offset is None else point_id(offset),
@@ -204,11 +249,11 @@ def records(shard: edge.EdgeShard, asked: Mapping[str, Any]) -> list[dict[str, A
 
 
 def answer_point(found: edge.Record | edge.ScoredPoint) -> dict[str, Any]:
-    """Return one point as the API shows it: payload and vector only where there is one."""
+    """Return one point as the API shows it: payload and vector only where they were asked for."""
     answer: dict[str, Any] = {"id": answer_id(found.id)}
     if isinstance(found, edge.ScoredPoint):
         answer |= {"version": found.version, "score": found.score}
-    if found.payload:
+    if found.payload is not None:
         answer["payload"] = found.payload
     if found.vector is not None:
         answer["vector"] = _answer_vector(found.vector)

@@ -9,6 +9,8 @@ from aiohttp import web
 
 from exporter.embedded.refusals import RefusalError, bad_body
 
+LARGEST_BODY_BYTES = 32 * 1024 * 1024  # Qdrant's own default
+
 
 def collection_name(request: web.Request) -> str:
     """Return the collection of the path, unquoted once."""
@@ -16,7 +18,10 @@ def collection_name(request: web.Request) -> str:
 
 
 async def body_of(request: web.Request) -> dict[str, Any]:
-    """Return the JSON body. Raises RefusalError (400) for anything but an object."""
+    """Return the JSON body. Raises RefusalError (400) for anything but an object, or one too large."""
+    size, limit = request.content_length, LARGEST_BODY_BYTES
+    if size is not None and size > limit:  # not a byte of it is waited for
+        raise RefusalError(400, f"JSON payload ({size} bytes) is larger than allowed (limit: {limit} bytes).")
     text = await request.read()
     if not text:
         raise bad_body("EOF while parsing a value at line 1 column 0")

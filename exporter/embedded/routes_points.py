@@ -54,6 +54,7 @@ class PointRoutes:
             wait_seconds = timeout_seconds(request)
             asked = await body_of(request)
             shard = self._catalog.resolve(collection_name(request)).shard
+            _refuse_key(asked, "Bad request")
             return await shard.read(verb, asked, wait_seconds)
 
         return read
@@ -64,6 +65,7 @@ class PointRoutes:
             if not asked.keys() & {"points", "batch", "filter"}:
                 raise bad_body("data did not match any variant of untagged enum PointsSelector")
             shard = self._catalog.resolve(collection_name(request)).shard
+            _refuse_key(asked, "Wrong input")
             return await shard.write(verb, asked, wait=waits(request))
 
         return write
@@ -75,3 +77,9 @@ class PointRoutes:
             return await shard.write("payload", asked, wait=waits(request))
 
         return write
+
+
+def _refuse_key(asked: dict[str, Any], prefix: str) -> None:
+    """Refuse a request to the shards of a key, of which there are none here."""
+    if (key := asked.get("shard_key")) is not None:
+        raise RefusalError(400, f'{prefix}: Shard key "{key}" not found')

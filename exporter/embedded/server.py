@@ -22,6 +22,7 @@ from exporter.embedded.catalog import Catalog
 from exporter.embedded.machine import Machine
 from exporter.embedded.metrics_page import metrics_page
 from exporter.embedded.refusals import RefusalError
+from exporter.embedded.requests import LARGEST_BODY_BYTES
 from exporter.embedded.routes_collections import CollectionRoutes
 from exporter.embedded.routes_points import PointRoutes
 from exporter.embedded.routes_snapshots import SnapshotRoutes
@@ -31,7 +32,6 @@ from exporter.embedded.telemetry import TelemetryPage
 from exporter.embedded.traffic import Traffic
 
 HOST = "127.0.0.1"
-LARGEST_BODY_BYTES = 32 * 1024 * 1024  # Qdrant's own default
 STOP_SECONDS = 1.0  # an answer under way at the end may take so long
 OPEN_PATHS = frozenset({"/", "/healthz", "/livez", "/readyz"})  # without a key, as Qdrant has it
 
@@ -146,8 +146,8 @@ class EmbeddedServer:
             except RefusalError as refusal:
                 response = refused(refusal, started_seconds)
             except web.HTTPRequestEntityTooLarge:
-                too_large = RefusalError(413, f"Payload is larger than {LARGEST_BODY_BYTES} bytes")
-                response = refused(too_large, started_seconds)
+                text = f"JSON payload has exceeded limit ({LARGEST_BODY_BYTES} bytes)."
+                response = refused(RefusalError(400, text), started_seconds)
         took_seconds = time.perf_counter() - started_seconds
         self._traffic.count(route, response.status, took_seconds, self._clock.now())
         return response

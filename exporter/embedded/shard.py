@@ -209,6 +209,8 @@ class Shard:
             if not operation.answer.done():
                 operation.answer.set_exception(RefusalError(500, f"Service internal error: {error}"))
             raise
+        except OverflowError as error:  # a number that no 64 bits hold, and so nothing was sent
+            reply = Reply(400, f"Format error in JSON body: {error}")
         if operation.writes:
             self._awake, self._declined, self._unsurveyed = True, False, True
             self._wrote_seconds = self._clock.monotonic()

@@ -22,6 +22,7 @@ from exporter.embedded.engine_config import engine_config, engine_index
 from exporter.embedded.engine_filters import engine_filter, point_id
 from exporter.embedded.engine_points import (
     DEFAULT_LIMIT,
+    EMPTY_UPDATE,
     answer_id,
     answer_point,
     engine_points,
@@ -125,6 +126,8 @@ class ShardWorker:
             self._update(edge.UpdateOperation.delete_points_by_filter(chosen))
         else:
             ids = [point_id(one) for one in asked["points"]]
+            if not ids:
+                raise RefusalError(400, EMPTY_UPDATE)
             self._update(edge.UpdateOperation.delete_points(ids))
 
     def _payload(self, asked: Mapping[str, Any]) -> None:
