@@ -20,7 +20,7 @@ from exporter.operations.vacuum.words import (
 )
 from exporter.printable import printable
 from exporter.qdrant.kept import ACTIVE
-from exporter.qdrant.versions import parse_version
+from exporter.qdrant.versions import parse_version, supports
 
 THREADS = "max_optimization_threads"
 PEERS = "peers"
@@ -135,8 +135,8 @@ def _status(seen: Optimizing) -> Iterator[str]:
         for shard, status in peer.statuses.items():
             if status == GREY:
                 yield (
-                    f"shard {shard} is grey on {printable(peer.label)}: its server restarted with work to do, "
-                    "which the next update or PATCH begins; wake it when it suits you"
+                    f"shard {shard} is grey on {printable(peer.label)}: its server restarted with work to "
+                    "do, which the next update or PATCH begins; wake it when it suits you"
                 )
             elif status != GREEN:
                 yield f"shard {shard} is {printable(status)} on {printable(peer.label)}"
@@ -147,6 +147,8 @@ def _optimizers(seen: Optimizing) -> Iterator[str]:
         yield f"{printable(run.name)} runs on {printable(run.peer)}, shard {run.shard}"
     if seen.queued:
         yield f"{seen.queued} optimizations wait"
+    if seen.queued is None and any(_tells_queue(peer.version) for peer in seen.holders):
+        yield "no peer says what waits to be optimized"
 
 
 def _queue(seen: Optimizing, terms: VacuumTerms) -> Iterator[str]:
@@ -213,6 +215,10 @@ def _disk(moment: Moment) -> Gate:
 def _values(seen: Optimizing, field: str) -> list[float]:
     values = (number_of(peer.config.get(field)) for peer in seen.holders)
     return [value for value in values if value is not None]
+
+
+def _tells_queue(version: str) -> bool:
+    return supports(parse_version(version), "optimizations")
 
 
 def _named(seen: Optimizing, node: int) -> str:

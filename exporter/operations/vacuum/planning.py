@@ -43,14 +43,6 @@ class Choice:
     needed_bytes: Mapping[str, int]  # by peer
     note: str = ""  # why there are no victims
 
-    def settings(self, own: Settings) -> Settings:
-        """Return the thresholds that are in force meanwhile."""
-        return replace(
-            own,
-            deleted_threshold=self.change.get(DELETED_THRESHOLD, own.deleted_threshold),
-            minimum=int(self.change.get(MINIMUM, own.minimum)),
-        )
-
 
 def choose(segments: Sequence[SegmentSeen], own: Settings, terms: VacuumTerms) -> Choice:
     """Return the victims of a collection and what it takes to have them rewritten.
@@ -64,13 +56,22 @@ def choose(segments: Sequence[SegmentSeen], own: Settings, terms: VacuumTerms) -
         return Choice((), (), {}, {}, _why_nothing(found, reclaimable_bytes, terms))
     found.sort(key=lambda one: (-one.reclaimable_bytes, -one.deleted, one.peer, one.shard, one.uuid or ""))
     change = _lowered(found, own)
-    put = Choice((), (), change, {}).settings(own)
+    put = put_by(change, own)
     taken = [one for one in segments if one not in found and is_rewritten(one, put)]
     return Choice(
         victims=tuple(Victim(one, _share(one)) for one in found),
         besides=tuple(Victim(one, _share_of_worst(one), wanted=False) for one in taken),
         change=change,
         needed_bytes=_needed_bytes([*found, *taken], segments),
+    )
+
+
+def put_by(change: Mapping[str, float], own: Settings) -> Settings:
+    """Return the thresholds in force once a change was put over a collection's own."""
+    return replace(
+        own,
+        deleted_threshold=change.get(DELETED_THRESHOLD, own.deleted_threshold),
+        minimum=int(change.get(MINIMUM, own.minimum)),
     )
 
 
@@ -137,7 +138,7 @@ def _why_nothing(found: Sequence[SegmentSeen], reclaimable_bytes: float, terms: 
 
 
 def _lowered(victims: Sequence[SegmentSeen], own: Settings) -> dict[str, float]:
-    """Return what must be put for the victims that the collection's own thresholds leave; never above those."""
+    """Return what must be put for victims that the collection's own thresholds leave; never above those."""
     missed = [one for one in victims if not is_rewritten(one, own)]
     change: dict[str, float] = {}
     if not missed:
@@ -150,7 +151,7 @@ def _lowered(victims: Sequence[SegmentSeen], own: Settings) -> dict[str, float]:
         )
     smallest_total = min(one.total for one in missed)
     if smallest_total < own.minimum:
-        change[MINIMUM] = max(LOWEST_MINIMUM, smallest_total)
+        change[MINIMUM] = float(max(LOWEST_MINIMUM, smallest_total))
     return change
 
 

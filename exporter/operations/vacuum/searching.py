@@ -39,7 +39,7 @@ class Searches:
         self._seconds: list[float] = []
         self.failed = 0
 
-    async def measure(self, searches: int = 1) -> None:
+    async def measure(self, searches: int) -> None:
         """Search so many times, one after the other. What fails is counted; nothing is raised."""
         if self._vectors is None:
             self._vectors = await self._sampled()

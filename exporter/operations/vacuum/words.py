@@ -129,6 +129,7 @@ class VacuumOutcome(StrEnum):
     PARTLY = "partly"  # something was rewritten, and a victim is still there
     UNTOUCHED = "untouched"  # no optimizer took anything up
     FAILED = "failed"  # an optimizer of the collection stopped with an error
+    GONE = "gone"  # somebody deleted the collection meanwhile
     LOST = "lost"  # a peer was gone for too long to say what became of it
 
 
@@ -148,7 +149,7 @@ class VacuumReport:
     failed_searches: int
     runs: int  # optimizations that began and ended meanwhile
     cancelled_runs: int  # of those: ended by a change of settings, ours or another's
-    thresholds: str  # "unchanged", "put back", or "open: " and why they are not back yet
+    thresholds: str  # "unchanged", "put back", "gone with ...", or "open: " and why they are not back
 
     def document(self) -> dict[str, Any]:
         """The report as JSON has it, without the plan's segments."""
