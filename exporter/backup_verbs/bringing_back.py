@@ -107,7 +107,7 @@ async def begun(settings: Settings, wanted: Wanted, kind: SetKind, showing: Show
     if wanted.name is not None and (problems := list(name_refusals(wanted.name))):
         raise JobRefused("nothing is restored: " + "; ".join(problems))
     async with opened(settings, clock) as it, reached(settings, cluster, clock) as peers:
-        stored = await it.found(replace(wanted.chosen, kind=kind))
+        stored = await it.found(replace(wanted.chosen, kind=kind, home=cluster.name))
         if wanted.chosen.latest is not None and (doubt := await _doubt(it, stored)):
             showing.warn(f"note: {doubt}")
         yield Begun(it, cluster, peers, stored)

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from exporter.backup.words import ThresholdIntent
+from exporter.backup.words import Purpose, ThresholdIntent
 from exporter.backup_verbs.opened import Opened
 from exporter.backup_verbs.showing import Showing
 from exporter.errors import StoreError
@@ -43,7 +43,8 @@ async def telling_what_stays_open(
         for intent in left:
             words = ("qdrant-exporter", "vacuum", "put-back", intent.collection, "--cluster", cluster, *flags)
             fields = " and ".join(change.field for change in intent.changes)
+            goes_on = " The same import goes on with it." if intent.purpose is Purpose.IMPORT else ""
             showing.warn(
-                f"{intent.collection}: still changed: {fields}. Once nothing is optimized there a daemon puts"
-                f" back what it was, and so does: {shlex.join(words)}"
+                f"{intent.collection}: still changed: {fields}.{goes_on} Once nothing is optimized there a"
+                f" daemon puts back what it was, and so does: {shlex.join(words)}"
             )

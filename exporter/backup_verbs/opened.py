@@ -36,6 +36,8 @@ class Chosen:
     latest: str | None
     cluster: str | None  # narrows `latest` where several clusters have such a collection
     kind: SetKind | None = None  # narrows `latest` to what the verb can bring back; None: to nothing
+    # Where it comes back to: of several clusters that have such a collection this one's are meant.
+    home: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,11 @@ class Opened:
         sets = await self.shelf.sets(chosen.cluster, name)
         good = [one for one in sets if one.counts and chosen.kind in (None, one.manifest.kind)]
         clusters = sorted({one.manifest.cluster for one in good})
-        if len(clusters) > 1:
-            text = f"clusters {', '.join(clusters)} have one: say which by --cluster"
+        if chosen.home in clusters:
+            good = [one for one in good if one.manifest.cluster == chosen.home]
+        elif len(clusters) > 1:
+            how = "say which by --cluster" if chosen.home is None else "write the id of the one that is meant"
+            text = f"clusters {', '.join(clusters)} have one: {how}"
             raise ConfigError([Problem("--latest", None, "", text)])
         if not good:
             raise StoreMissing(

@@ -11,7 +11,7 @@ from exporter import exit_codes
 from exporter.backup_verbs.bringing_back import Wanted
 from exporter.backup_verbs.opened import Chosen
 from exporter.backup_verbs.restoring import restore_now
-from exporter.errors import JobRefused
+from exporter.errors import ConfigError, JobRefused
 from tests.kit.sets import shard
 from tests.kit.snapshot_cluster import SnapshotCluster, points
 from tests.unit.backup_verbs.ground import ENDED_AT, Answer, Room, typed
@@ -93,3 +93,21 @@ async def test_the_newest_backup_is_restored_with_a_word_where_it_lost_half_of_i
     )
     assert (doubt in answer.warnings) is not accepted
     assert "has 10 points" not in silent.warnings
+
+
+async def test_of_several_clusters_with_such_a_collection_the_one_that_it_comes_back_to_is_meant(
+    tmp_path: Path,
+) -> None:
+    """Into a third one nobody can guess which: the id says it."""
+    room = Room(tmp_path)
+    for name, digit in (("prod", "a"), ("stage", "b")):
+        await room.keep(id=f"20260115T080000Z-00000{digit}", cluster=name)
+    latest = replace(wanted(""), chosen=Chosen(set_id=None, latest="docs", cluster=None), dry_run=True)
+    answer = Answer()
+    async with SnapshotCluster(peers=1) as cluster:
+        settings = room.settings(*cluster.urls, clusters=("prod", "stage", "test"))
+        await restore_now(settings, replace(latest, cluster="stage"), answer.showing)
+        with pytest.raises(ConfigError, match="clusters prod, stage have one: write the id of the one"):
+            await restore_now(settings, replace(latest, cluster="test"), answer.showing)
+
+    assert answer.text.startswith("backup 20260115T080000Z-00000b of docs into ")
