@@ -9,7 +9,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports.zstd import CompressionParameter, ZstdCompressor, ZstdDecompressor, ZstdError
 
-__all__ = ["ZstdDecompressor", "ZstdError", "compressor"]
+__all__ = ["ZstdCompressor", "ZstdDecompressor", "ZstdError", "compressor"]
 
 # Vectors of floats shrink by a tenth at any level; what shrinks is payload, and above 3 that is slow.
 LEVEL = 3

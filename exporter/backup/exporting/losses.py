@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from exporter.backup.words import Manifest
 from exporter.printable import printable
 
 TURBO = "turbo"  # the datatypes that begin so
@@ -24,12 +23,6 @@ def inexact(config: Mapping[str, Any]) -> tuple[str, ...]:
         for name, params in _dense(config)
         if str(params.get("datatype") or "").lower().startswith(TURBO)
     )
-
-
-def keeps_vectors(manifest: Manifest) -> bool:
-    """Whether an import holds the same vectors, bit by bit, as the export."""
-    not_finite = 0 if manifest.export is None else manifest.export.not_finite
-    return not inexact(manifest.config) and not not_finite
 
 
 def _losses(config: Mapping[str, Any], not_finite: int) -> Iterator[str]:

@@ -39,7 +39,7 @@ RETRIEVALS = 2
 # Of an answer's end, which says where to go on: behind that come "status", "time" and perhaps "usage".
 TAIL_BYTES = 4_096
 _TAIL = re.compile(
-    rb'\],"next_page_offset":(null|[0-9]{1,20}|"[0-9a-fA-F-]{32,36}")\}(?:,"[a-z_]+":[^\]]*)?\}\s*\Z'
+    rb'\],\s*"next_page_offset":\s*(null|[0-9]{1,20}|"[0-9a-fA-F-]{32,36}")\s*\}(?:,\s*"[a-z_]+":[^\]]*)?\}\s*\Z'
 )
 
 

@@ -18,7 +18,7 @@ from uuid import UUID
 
 import msgspec
 
-from exporter.backup.exporting.compression import ZstdDecompressor, ZstdError, compressor
+from exporter.backup.exporting.compression import ZstdCompressor, ZstdDecompressor, ZstdError, compressor
 from exporter.backup.exporting.vectors import Multi, Sparse, Vector, is_sound, packed, plain
 from exporter.backup.words import Encoding, ShardKey
 from exporter.errors import JobError
@@ -111,7 +111,7 @@ class ChunkWriter(Protocol):
     """Makes the bytes of one chunk."""
 
     def add(self, points: Sequence[Point]) -> bytes:
-        """Take points in, ascending by id; return what is ready to be stored, perhaps nothing yet."""
+        """Take points in, ascending by id; return the bytes to be stored."""
 
     def finish(self) -> bytes:
         """Return the rest."""
@@ -132,8 +132,7 @@ class _MsgpackWriter:
         for block in _blocks(points):
             records = [(point.id, point.payload, point.vectors) for point in block]
             self._put(msgspec.msgpack.encode(records))
-        ready, self._ready = self._ready, []
-        return b"".join(ready)
+        return _taken(self._ready, self._zstd)
 
     def finish(self) -> bytes:
         return b"".join([*self._ready, self._zstd.flush()])
@@ -151,11 +150,17 @@ class _LinesWriter:
     def add(self, points: Sequence[Point]) -> bytes:
         for point in points:
             self._ready.append(self._zstd.compress(_line(point)))
-        ready, self._ready = self._ready, []
-        return b"".join(ready)
+        return _taken(self._ready, self._zstd)
 
     def finish(self) -> bytes:
         return b"".join([*self._ready, self._zstd.flush()])
+
+
+def _taken(ready: list[bytes], zstd: ZstdCompressor) -> bytes:
+    """Return all that was taken in so far, so that its size is known."""
+    data = b"".join([*ready, zstd.flush(ZstdCompressor.FLUSH_BLOCK)])
+    ready.clear()
+    return data
 
 
 class ChunkReader:

@@ -127,11 +127,11 @@ def checked(survey: Survey, *, allow_lossy: bool) -> Description:
         raise JobRefused(f"{name} is an alias of {printable(behind)}; export that one, it keeps its aliases")
     if not survey.exists:
         raise JobError(f"there is no collection {name}")
-    if survey.described is None:
-        raise JobError(f"no peer says the settings of {name}")
     for shard in survey.shards:
         if not any(one.is_whole for one in shard.replicas):
             raise JobError(f"shard {shard.shard} of {name} has no replica that is Active and loaded")
+    if survey.described is None:
+        raise JobError(f"no peer says the settings of {name}")
     changed = inexact(survey.described.config)
     if changed and not allow_lossy:
         raise JobRefused(
@@ -247,18 +247,19 @@ class _Run:
         maker = ChunkMaker(file, header, ground.encoding)
         done_bytes = sum(chunk.size_bytes for chunk in self._record.chunks)
         async with ground.shelf.store.write(self._place.file(file)) as writing:
-            while page is not None and maker.size_bytes < ground.chunk_bytes:
+            while page is not None:
                 data = await asyncio.to_thread(maker.take, page)
-                if data:
-                    await writing.write(data)
+                await writing.write(data)
                 ground.progress.advance(done_bytes + maker.size_bytes)
+                if maker.size_bytes >= ground.chunk_bytes:
+                    break  # stored before the next page is waited for: that one may never come
                 page = await anext(pages, None)
             await writing.write(await asyncio.to_thread(maker.end))
             await writing.publish()
         record = self._record
         not_finite = record.not_finite + maker.not_finite
         await self._save(replace(record, chunks=(*record.chunks, maker.chunk()), not_finite=not_finite))
-        return page
+        return None if page is None else await anext(pages, None)
 
     def _next_file(self, key_number: int) -> str:
         """Return a name that no chunk has or had: what a kill left may yet arrive in a bucket."""

@@ -390,6 +390,16 @@ async def test_a_call_may_take_as_long_as_its_deadline(courier_to: CourierTo) ->
     assert answer
 
 
+async def test_an_answer_above_a_limit_of_the_call_is_not_read(courier_to: CourierTo) -> None:
+    """Whoever asks for a page may ask for a smaller one."""
+    async with WireServer(answering(reply(200, b"{}" + b" " * 1_000))) as server:
+        courier = courier_to(server.url)
+
+        with pytest.raises(BadPayload, match="limit of an answer is 500 bytes"):
+            await courier.call(keeping.collections(), deadline_seconds=5.0, limit_bytes=500)
+        assert await courier.call(keeping.collections(), deadline_seconds=5.0)
+
+
 async def test_accepted_is_an_answer(courier_to: CourierTo) -> None:
     """202: the server does it without us."""
     async with WireServer(answering(ACCEPTED)) as server:

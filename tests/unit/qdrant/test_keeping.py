@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 
 from exporter.errors import BadPayload
@@ -231,6 +232,18 @@ def test_points_come_as_the_server_wrote_them() -> None:
     assert keeping.read_query(answered({"points": [{"id": 1, "score": 0.5}]})) == [{"id": 1, "score": 0.5}]
 
 
+def test_points_may_stay_as_the_server_wrote_them() -> None:
+    """Each as its own JSON, to be read one at a time."""
+    body = b'{"result":{"points":[{"id":1, "payload":{"x":1.0}}],"next_page_offset":2},"status":"ok"}'
+    found = b'{"result":[{"id":1, "payload":{"x":1.0}}],"status":"ok"}'
+
+    points, following = keeping.read_page(body, msgspec.Raw)
+
+    assert [bytes(one) for one in points] == [b'{"id":1, "payload":{"x":1.0}}']
+    assert following == 2
+    assert keeping.read_retrieved(found, msgspec.Raw) == points
+
+
 @pytest.mark.parametrize(
     "body", [b"<html>", b'{"result":', b'{"result":{"points":1}}', b'{"result":[1]}', b"{}"]
 )
@@ -308,6 +321,18 @@ def test_what_writes_goes_out_once_under_an_escaped_name(
         (keeping.count("c"), ("POST", "/collections/c/points/count", {"exact": True})),
         (keeping.count("c", 7), ("POST", "/collections/c/points/count", {"exact": True, "shard_key": 7})),
         (keeping.scroll("c", {"limit": 5}), ("POST", "/collections/c/points/scroll", {"limit": 5})),
+        (
+            keeping.retrieve("c", [1, 2]),
+            ("POST", "/collections/c/points", {"ids": [1, 2], "with_payload": True, "with_vector": True}),
+        ),
+        (
+            keeping.retrieve("c", [1], "eu"),
+            (
+                "POST",
+                "/collections/c/points",
+                {"ids": [1], "with_payload": True, "with_vector": True, "shard_key": "eu"},
+            ),
+        ),
         (keeping.query("c", {"query": 1}), ("POST", "/collections/c/points/query", {"query": 1})),
         (keeping.describe("c"), ("GET", "/collections/c", None)),
         (keeping.placement(".."), ("GET", "/collections/%2E%2E/cluster", None)),
