@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from exporter import exit_codes
 from exporter.backup.calling import Limits
 from exporter.backup.progress import Progress
 from exporter.backup.survey import PeerAt
-from exporter.backup.thresholds.putting_back import LOOK_SECONDS, PutBack, put_back
+from exporter.backup.thresholds.putting_back import LOOK_SECONDS, PutBack, put_back, reconcile_thresholds
 from exporter.backup.words import ThresholdIntent
 from exporter.backup_verbs.open_thresholds import intents_of, telling_what_stays_open
 from exporter.backup_verbs.opened import Opened, cluster_of, free_bytes, opened, reached
@@ -67,6 +68,7 @@ async def run_now(settings: Settings, wanted: Wanted, showing: Showing) -> int:
             it.locks.vacuum(cluster.name),
             telling_what_stays_open(it, cluster.name, wanted.flags, showing),
         ):
+            await _put_back_first(it, cluster.name, peers, showing)
             with showing.progress() as progress:
                 ends = await _Run(it, cluster, peers, wanted, progress).all()
     show_ends(cluster.name, ends, showing)
@@ -199,6 +201,22 @@ def _is_due(plan: VacuumPlan) -> bool:
 def _most_first(planned: Planned) -> float:
     plan = planned[1]
     return 1.0 if isinstance(plan, ExporterError) else -plan.reclaimable_bytes
+
+
+async def _put_back_first(it: Opened, cluster: str, peers: Sequence[PeerAt], showing: Showing) -> None:
+    """Put back what a run that was cut off left changed, or this one would take it for the owner's wish."""
+    backs = await reconcile_thresholds(
+        it.shelf,
+        peers,
+        cluster=cluster,
+        locked=partial(it.locks.collection, cluster),
+        clock=it.clock,
+        limits=Limits(),
+        look_seconds=LOOK_SECONDS,
+    )
+    for back in backs:
+        if back.done:
+            showing.say(f"{back.collection}: thresholds that an earlier run left changed are back")
 
 
 async def _put_back(it: Opened, intent: ThresholdIntent, peers: Sequence[PeerAt]) -> PutBack | ExporterError:

@@ -221,6 +221,25 @@ async def test_a_value_that_a_person_set_meanwhile_is_left(ground: Ground) -> No
     assert ground.patched() == ["docs"]
 
 
+async def test_a_run_first_puts_back_what_an_earlier_one_left_changed(ground: Ground) -> None:
+    """Also where it then has nothing to do: what is lowered must not be taken for the owner's wish."""
+    ground.cluster.knobs.pace.held = True
+    ground.cluster.optimizers.add_deleted("docs", 180)
+    await run_now(ground.settings(), wanted("docs", deadline_seconds=0.5), Answer().showing)
+    ground.cluster.optimizers.finish("docs")
+    lowered = ground.thresholds()
+
+    code = await run_now(ground.settings(), wanted("docs"), ground.answer.showing)
+
+    assert (lowered, ground.thresholds()) == ((0.1291, 1_000), OWN)
+    assert (code, ground.answer.warnings) == (exit_codes.PARTLY, "")
+    assert ground.answer.lines == [
+        "docs: thresholds that an earlier run left changed are back",
+        "docs: nothing to do: no segment has 10% of its points deleted",
+    ]
+    assert await ground.room.shelf.thresholds() == []
+
+
 async def test_what_another_works_on_is_left_alone(ground: Ground) -> None:
     """One vacuum in a cluster at a time, and nothing else meanwhile on its collection."""
     ground.cluster.optimizers.add_deleted("docs", 180)
