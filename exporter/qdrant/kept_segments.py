@@ -101,14 +101,6 @@ class SegmentsRead:
     collection: CollectionRead | None
 
 
-@dataclass(frozen=True, slots=True)
-class QueueRead:
-    """What optimizers of all replicas have before them."""
-
-    queued: int  # optimizations
-    running: tuple[str, ...]  # uuids of the runs
-
-
 class _VectorCounts(Payload, frozen=True):
     num_vectors: Count = 0
     num_indexed_vectors: Count = 0
@@ -172,13 +164,8 @@ class _Summary(Payload, frozen=True):
     queued_optimizations: Count
 
 
-class _RunningNow(Payload, frozen=True):
-    uuid: str = ""
-
-
 class _Queue(Payload, frozen=True):
     summary: _Summary
-    running: tuple[_RunningNow, ...] = ()
 
 
 def segments() -> Asked:
@@ -213,10 +200,9 @@ def optimizations(collection: str) -> Asked:
     return Asked(Request(f"/collections/{quote_segment(collection)}/optimizations"), OPTIMIZATIONS)
 
 
-def read_optimizations(body: bytes) -> QueueRead:
-    """Understand the answer to `optimizations`. Raises BadPayload, for the other shape of 1.16 too."""
-    said = result(body, _Queue, OPTIMIZATIONS)
-    return QueueRead(said.summary.queued_optimizations, tuple(run.uuid for run in said.running))
+def read_optimizations(body: bytes) -> int:
+    """Return how many optimizations wait, over all replicas. Raises BadPayload, for the shape of 1.16 too."""
+    return result(body, _Queue, OPTIMIZATIONS).summary.queued_optimizations
 
 
 def _shard(said: _Shard) -> ShardRead:

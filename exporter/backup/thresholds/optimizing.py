@@ -15,8 +15,9 @@ from typing import Any
 from exporter.backup.calling import Limits, patiently
 from exporter.backup.survey import PeerAt
 from exporter.errors import SourceError
+from exporter.printable import printable
 from exporter.qdrant import kept_segments
-from exporter.qdrant.kept_segments import CANCELLED, DONE, ERROR, RUNNING, QueueRead, SegmentsRead, ShardRead
+from exporter.qdrant.kept_segments import CANCELLED, DONE, ERROR, RUNNING, SegmentsRead, ShardRead
 from exporter.qdrant.versions import parse_version, supports
 
 __all__ = ["CANCELLED", "DONE", "ERROR", "RUNNING", "Optimizing", "PeerWork", "RunSeen", "SegmentSeen"]
@@ -190,15 +191,15 @@ class Optimizing:
         if not self.peers and not self.silent:
             yield "no peer is given"
         for label, reason in self.silent.items():
-            yield f"{label} does not answer: {reason}"
+            yield f"{printable(label)} does not answer: {reason}"
         if self.unseen:
             yield f"replicas lie on peers whose URL is not given: {', '.join(map(str, self.unseen))}"
         for run in self.running:
-            yield f"{run.name} runs on {run.peer}, shard {run.shard}"
+            yield f"{printable(run.name)} runs on {printable(run.peer)}, shard {run.shard}"
         for peer in self.peers:
             for shard, status in peer.statuses.items():
                 if status == YELLOW:
-                    yield f"shard {shard} is yellow on {peer.label}"
+                    yield f"shard {shard} is yellow on {printable(peer.label)}"
         if self.queued and not self.is_grey:
             yield f"{self.queued} optimizations wait"
 
@@ -218,8 +219,8 @@ async def optimizing(peers: Sequence[PeerAt], collection: str, limits: Limits) -
         if isinstance(answer, SourceError)
     }
     works = tuple(answer for answer in answers if isinstance(answer, PeerWork))
-    queue = None if silent else await _queue(peers, works, collection, limits)
-    return Optimizing(collection, works, silent, None if queue is None else queue.queued)
+    queued = None if silent else await _queued(peers, works, collection, limits)
+    return Optimizing(collection, works, silent, queued)
 
 
 async def _of_peer(peer: PeerAt, collection: str, limits: Limits) -> PeerWork | SourceError:
@@ -230,9 +231,9 @@ async def _of_peer(peer: PeerAt, collection: str, limits: Limits) -> PeerWork | 
         return error
 
 
-async def _queue(
+async def _queued(
     peers: Sequence[PeerAt], works: Sequence[PeerWork], collection: str, limits: Limits
-) -> QueueRead | None:
+) -> int | None:
     """Ask one peer for what waits on all; None where it cannot say."""
     able = {work.label for work in works if work.has_it and _tells_queue(work.version)}
     peer = next((peer for peer in peers if peer.label in able), None)

@@ -17,6 +17,7 @@ from exporter.backup.thresholds.intents import as_patch, same
 from exporter.backup.thresholds.optimizing import optimizing
 from exporter.clock import Clock
 from exporter.errors import SourceAuth, SourceError
+from exporter.printable import printable
 from exporter.qdrant import keeping
 
 
@@ -51,7 +52,7 @@ async def patch(
     except SourceError as error:
         if not may_have_been_done(error):
             return Sent(Patched.REFUSED, str(error), denied=isinstance(error, SourceAuth))
-        reason = f"{peers[0].label}: {error}"
+        reason = f"{printable(peers[0].label)}: {error}"
     until = clock.monotonic() + limits.call_seconds
     while behind := await _behind(peers, collection, values, limits):
         if clock.monotonic() >= until:

@@ -76,23 +76,6 @@ async def put_back(
     return await attempt.send(second)
 
 
-async def put_back_when_quiet(
-    intent: ThresholdIntent,
-    shelf: Shelf,
-    peers: Sequence[PeerAt],
-    clock: Clock,
-    limits: Limits,
-    *,
-    look_seconds: float = LOOK_SECONDS,
-) -> PutBack:
-    """Try until it is done, however long that takes: the caller has a deadline. Raises StoreError."""
-    while True:
-        result = await put_back(intent, shelf, peers, clock, limits, look_seconds=look_seconds)
-        if result.done:
-            return result
-        await asyncio.sleep(look_seconds)
-
-
 async def reconcile_thresholds(
     shelf: Shelf,
     peers: Sequence[PeerAt],
@@ -207,6 +190,6 @@ def planned(intents: Sequence[ThresholdIntent], seen: Optimizing) -> _Plan | str
     if values and seen.why_not_quiet:
         return seen.why_not_quiet
     if seen.silent:
-        return next(f"{label} does not answer: {reason}" for label, reason in seen.silent.items())
+        return next(f"{printable(label)} does not answer: {why}" for label, why in seen.silent.items())
     foreign = tuple(field for field, state in states.items() if state is FieldState.FOREIGN)
     return _Plan(tuple(intents), seen, values, foreign)

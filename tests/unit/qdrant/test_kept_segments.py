@@ -1,4 +1,4 @@
-"""Segments and what optimizers do, as recorded servers told them from the beginning of a vacuum to its end."""
+"""Segments and what optimizers do, as recorded servers told them before, during and after a vacuum."""
 
 from __future__ import annotations
 
@@ -114,13 +114,12 @@ def test_a_collection_that_a_peer_does_not_have_is_none() -> None:
     assert (seen.collection, seen.version, seen.node) == (None, "1.18.3", None)
 
 
-def test_what_waits_and_what_runs_since_1_17() -> None:
+def test_what_waits_since_1_17() -> None:
     """Just after the PATCH the vacuum waits; then it runs."""
     first = kept_segments.read_optimizations(recording(f"{NEW}/running.0.optimizations").body)
     later = kept_segments.read_optimizations(recording(f"{NEW}/running.3.optimizations").body)
 
-    assert (first.queued, first.running) == (1, ())
-    assert (later.queued, later.running) == (0, ("cd023a0e-6430-494a-9aaf-a19900b2e982",))
+    assert (first, later) == (1, 0)
 
 
 def test_the_other_shape_of_1_16_is_no_answer() -> None:

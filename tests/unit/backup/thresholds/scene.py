@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -53,6 +54,13 @@ class Scene:
             self.ground.limits,
             look_seconds=look_seconds,
         )
+
+    async def recovered(self, intent: ThresholdIntent) -> PutBack:
+        """Try until it is done."""
+        async with asyncio.timeout(5):
+            while not (result := await self.put_back(intent)).done:
+                await asyncio.sleep(LOOK_SECONDS)
+        return result
 
     async def look(self) -> Optimizing:
         """Look at what the optimizers do."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from exporter.backup.thresholds.putting_back import put_back_when_quiet
-from tests.unit.backup.thresholds.scene import LOOK_SECONDS, LOWERED, OWN, Scene, scene_of
+from tests.unit.backup.thresholds.scene import LOWERED, OWN, Scene, scene_of
 
 
 class KilledError(BaseException):
@@ -58,9 +56,7 @@ async def scene() -> AsyncIterator[Scene]:
 async def recovered(scene: Scene) -> None:
     """Do what a reconciler does until nothing is open, and see that all is as it was."""
     for intent in await scene.shelf.thresholds():
-        arguments = (scene.shelf, scene.ground.peers, scene.ground.clock, scene.ground.limits)
-        async with asyncio.timeout(5):
-            await put_back_when_quiet(intent, *arguments, look_seconds=LOOK_SECONDS)
+        await scene.recovered(intent)
 
     assert await scene.shelf.thresholds() == []
     assert scene.thresholds == OWN

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.backup.thresholds.putting_back import PutBack, put_back_when_quiet
+from exporter.backup.thresholds.putting_back import PutBack
 from exporter.backup.words import FieldChange, ThresholdIntent
-from tests.unit.backup.thresholds.scene import LOOK_SECONDS, LOWERED, OWN, Scene, changes, scene_of
+from tests.unit.backup.thresholds.scene import LOWERED, OWN, Scene, changes, scene_of
 
 DONE = PutBack("docs", done=True)
 
@@ -316,16 +316,7 @@ async def test_it_is_tried_until_it_is_quiet(scene: Scene) -> None:
     scene.cluster.knobs.pace.seconds = 0.1
     intent = await scene.change()
 
-    result = await put_back_when_quiet(
-        intent,
-        scene.shelf,
-        scene.ground.peers,
-        scene.ground.clock,
-        scene.ground.limits,
-        look_seconds=LOOK_SECONDS,
-    )
-
-    assert result == DONE
+    assert await scene.recovered(intent) == DONE
     assert scene.thresholds == OWN
     assert scene.cluster.optimizers.statuses("docs") == ["done"] * 3
 
