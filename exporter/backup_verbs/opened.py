@@ -26,6 +26,10 @@ from exporter.printable import printable
 from exporter.reach import peers_of
 
 _WORD = {None: "backup", SetKind.SNAPSHOT: "backup by snapshots", SetKind.EXPORT: "export"}
+_OTHER_VERB = {
+    SetKind.SNAPSHOT: "there is an export of it, for `backup import`",
+    SetKind.EXPORT: "there is one by snapshots, for `backup restore`",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,8 @@ class Opened:
         assert chosen.latest is not None, "one of both is given"
         name = chosen.latest
         sets = await self.shelf.sets(chosen.cluster, name)
-        good = [one for one in sets if one.counts and chosen.kind in (None, one.manifest.kind)]
+        counted = [one for one in sets if one.counts]
+        good = [one for one in counted if chosen.kind in (None, one.manifest.kind)]
         clusters = sorted({one.manifest.cluster for one in good})
         if chosen.home in clusters:
             good = [one for one in good if one.manifest.cluster == chosen.home]
@@ -70,9 +75,11 @@ class Opened:
             text = f"clusters {', '.join(clusters)} have one: {how}"
             raise ConfigError([Problem("--latest", None, "", text)])
         if not good:
+            there_is = "`backup list` shows what there is"
+            if counted and chosen.kind is not None:
+                there_is = _OTHER_VERB[chosen.kind]
             raise StoreMissing(
-                f"{self.store.name} has no good {_WORD[chosen.kind]} of {printable(name)};"
-                " `backup list` shows what there is"
+                f"{self.store.name} has no good {_WORD[chosen.kind]} of {printable(name)}; {there_is}"
             )
         return max(good, key=lambda one: one.manifest.ended_at)
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -80,8 +81,8 @@ class Showing:
         bars = Bars(
             TextColumn("{task.description}"),
             BarColumn(),
-            DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
+            _Bytes(binary_units=True),
+            _Speed(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=self.errors,
@@ -89,6 +90,24 @@ class Showing:
         )
         with bars:
             yield _Drawn(bars)
+
+
+class _Bytes(DownloadColumn):
+    """Bytes done; nothing in a step that moves none, such as waiting for an optimizer."""
+
+    def render(self, task: Task) -> Text:
+        return super().render(task) if _moves_bytes(task) else Text()
+
+
+class _Speed(TransferSpeedColumn):
+    """Bytes a second, as far as there are any."""
+
+    def render(self, task: Task) -> Text:
+        return super().render(task) if _moves_bytes(task) else Text()
+
+
+def _moves_bytes(task: Task) -> bool:
+    return task.total is not None or task.completed > 0
 
 
 class _Drawn:

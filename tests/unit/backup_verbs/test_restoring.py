@@ -11,7 +11,7 @@ from exporter import exit_codes
 from exporter.backup_verbs.bringing_back import Wanted
 from exporter.backup_verbs.opened import Chosen
 from exporter.backup_verbs.restoring import restore_now
-from exporter.errors import ConfigError, JobRefused
+from exporter.errors import ConfigError, JobRefused, StoreMissing
 from tests.kit.sets import shard
 from tests.kit.snapshot_cluster import SnapshotCluster, points
 from tests.unit.backup_verbs.ground import ENDED_AT, Answer, Room, typed
@@ -111,3 +111,13 @@ async def test_of_several_clusters_with_such_a_collection_the_one_that_it_comes_
             await restore_now(settings, replace(latest, cluster="test"), answer.showing)
 
     assert answer.text.startswith("backup 20260115T080000Z-00000b of docs into ")
+
+
+async def test_where_only_an_export_is_good_the_verb_that_imports_it_is_named(tmp_path: Path) -> None:
+    """`restore --latest` takes snapshots only, and must not say that there is nothing."""
+    room = Room(tmp_path)
+    await room.keep_export()
+    latest = replace(wanted(""), chosen=Chosen(set_id=None, latest="docs", cluster=None), dry_run=True)
+    async with SnapshotCluster(peers=1) as cluster:
+        with pytest.raises(StoreMissing, match="there is an export of it, for `backup import`"):
+            await restore_now(room.settings(*cluster.urls), latest, Answer().showing)
