@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from exporter.backup.guard import points_change
 from exporter.backup.retention import is_of_the_future
-from exporter.backup.words import Level, SetKind, SetState, StoredSet
+from exporter.backup.words import Level, SetState, StoredSet
 from exporter.model import CLUSTER_LABEL, OURS, Kind, MetricSpec, ProducerKey, Reading
 
 _COLLECTION = (CLUSTER_LABEL, "collection")
@@ -87,10 +87,10 @@ POINTS_CHANGE = MetricSpec(
 SETS = MetricSpec(
     "qdrantx_backup_sets",
     Kind.GAUGE,
-    "Backups of a collection in the store, by what they are worth and made of; exports where there are any",
+    "Backups of a collection in the store, by what they are worth",
     "backups",
     OURS,
-    (*_COLLECTION, "state", "kind"),
+    (*_COLLECTION, "state"),
 )
 ORPHAN_BYTES = MetricSpec(
     "qdrantx_backup_orphan_bytes",
@@ -212,9 +212,7 @@ def _of_sets(labels: tuple[str, str], sets: Sequence[StoredSet]) -> Iterator[Rea
 
 
 def _stock(labels: tuple[str, str], sets: Sequence[StoredSet], now: float) -> Stock:
-    states = Counter((one.manifest.state, one.manifest.kind) for one in sets)
-    # exports only where somebody makes them: for most, half of the series would be about nothing
-    kinds = {SetKind.SNAPSHOT} | {one.manifest.kind for one in sets}
+    states = Counter(one.manifest.state for one in sets)
     past = [one for one in sets if not is_of_the_future(one, now)]
     newest: dict[Level, float] = {}
     for one in past:
@@ -222,11 +220,7 @@ def _stock(labels: tuple[str, str], sets: Sequence[StoredSet], now: float) -> St
             if proof.good:
                 newest[proof.level] = max(proof.at, newest.get(proof.level, proof.at))
     good = max((one for one in past if one.counts), key=lambda one: one.manifest.ended_at, default=None)
-    counts = [
-        Reading(SETS, (*labels, state.value, kind.value), float(states[state, kind]))
-        for kind in sorted(kinds)
-        for state in SetState
-    ]
+    counts = [Reading(SETS, (*labels, state.value), float(states[state])) for state in SetState]
     return Stock(
         readings=(*counts, *_of_sets(labels, past)),
         is_backed_up=newest_complete(past) is not None,
