@@ -10,7 +10,7 @@ from exporter.backup.content import difference, total
 from exporter.backup.exporting.reading import read_content
 from exporter.backup.exporting.records import Said
 from exporter.backup.exporting.stored import read_points
-from exporter.backup.importing.comparing import other_vector, tolerances
+from exporter.backup.importing.comparing import Comparison
 from exporter.backup.importing.making import settled
 from exporter.backup.importing.plan import keys_of, shards_of
 from exporter.backup.importing.words import ImportPlan
@@ -92,22 +92,22 @@ class Prover:
 
     async def _compared(self, wanted: str, found: str) -> list[str]:
         """Return what is worth telling of small differences."""
-        what = difference(wanted, found, vectors=True)
-        if what is None:
+        if difference(wanted, found, vectors=True) is None:
             return []
         manifest = self._plan.manifest
-        allowed = tolerances(manifest.config)
-        unwritten = 0 if manifest.export is None else manifest.export.not_finite
-        if what != "vectors" or not (allowed or unwritten):
-            raise NotProven(f"{what} that are read back are others than those exported")
-        with step(self._progress, "compare vectors one by one"):
+        comparison = Comparison(manifest.config)
+        with step(self._progress, "compare points one by one"):
             for chunk in manifest.chunks:
-                await self._compare(chunk, allowed)
+                await self._compare(chunk, comparison)
+        unwritten = 0 if manifest.export is None else manifest.export.not_finite
         told = [f"{unwritten:,} points lack a vector, of which a number is not finite"] if unwritten else []
-        names = ", ".join(repr(name) for name in sorted(allowed))
-        return [*told, f"vectors may differ by rounding: {names}"] if allowed else told
+        if comparison.rounded:
+            told.append(
+                f"the server rounds numbers anew, in the last digits: {', '.join(sorted(comparison.rounded))}"
+            )
+        return told
 
-    async def _compare(self, chunk: Chunk, allowed: dict[str, float]) -> None:
+    async def _compare(self, chunk: Chunk, comparison: Comparison) -> None:
         async with aclosing(read_points(self._store, self._plan.manifest, chunk)) as read:
             async for points in read:
                 for start in range(0, len(points), COMPARED_POINTS):
@@ -115,5 +115,5 @@ class Prover:
                     ids = [point.id for point in some]
                     answer = await self._target.ask(keeping.retrieve(self._target.name, ids, chunk.key))
                     said = await asyncio.to_thread(keeping.read_retrieved, answer, Said)
-                    if other := await asyncio.to_thread(other_vector, some, said, allowed):
+                    if other := await asyncio.to_thread(comparison.other, some, said):
                         raise NotProven(f"{other} is another than was exported")

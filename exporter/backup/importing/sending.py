@@ -21,8 +21,8 @@ log = get_logger()
 TOO_LARGE = 413
 BAD_REQUEST = 400
 NO_ROOM = 507
-# What servers and proxies say in place of a 413: Qdrant before 1.9, and limits of strict mode.
-TOO_LARGE_WORDS = ("larger than allowed", "too large", "payload reached size limit")
+# What servers say in place of a 413: "JSON payload (34603063 bytes) is larger than allowed" (1.18.3).
+TOO_LARGE_WORDS = ("larger than allowed", "too large")
 # Qdrant says 500 where its disk is full, and of its own limit 400 (1.18.3, by its source).
 NO_ROOM_WORDS = ("no space left", "disk is full", "out of disk", "disk usage", "not enough space")
 
