@@ -61,6 +61,11 @@ class EngineProcess:
             raise EngineLostError("the engine's process ended") from error
         return msgspec.msgpack.decode(body, type=Reply)
 
+    def kill(self) -> None:
+        """End the process in the middle of what it does; `stop` is still to be called."""
+        if self._process.returncode is None:
+            self._process.kill()
+
     async def stop(self, *, keep: bool) -> None:
         """End the process: in peace where its data is kept, else at once."""
         self._commands.close()
@@ -69,8 +74,7 @@ class EngineProcess:
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await self._replies.read()  # a long last reply must not block its way out
                     await self._process.wait()
-        if self._process.returncode is None:
-            self._process.kill()
+        self.kill()
         await self._replies.read()  # to the end, or the pipe stays open
         with contextlib.suppress(ConnectionError):
             await self._commands.wait_closed()

@@ -23,7 +23,7 @@ class Run:
     started_seconds: float  # Unix time
     uuid: str = field(default_factory=lambda: str(uuid.uuid4()))
     finished_seconds: float | None = None
-    status: Any = "optimizing"  # then "done" or {"error": text}
+    status: Any = "optimizing"  # then "done", {"cancelled": text} or {"error": text}
 
 
 class OptimizerLog:
@@ -59,6 +59,11 @@ class OptimizerLog:
             self._done.add(at_seconds - run.started_seconds, at_seconds)
         else:
             self._failures += 1
+
+    def cancel(self, run: Run, at_seconds: float) -> None:
+        """Note that a run was given up, in the server's words."""
+        run.finished_seconds, run.status = at_seconds, {"cancelled": "process cancelled by service"}
+        self._responded_seconds = at_seconds
 
     def drop(self, run: Run) -> None:
         """Forget a run in which the engine found nothing to do."""

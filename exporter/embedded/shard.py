@@ -68,6 +68,7 @@ class Shard:
         self._lost: RefusalError | None = None
         self._awake = False  # Qdrant does not optimize after a start until a write or a PATCH
         self._replan = False  # a PATCH: run the optimizer whatever the thresholds say
+        self._interrupted = False  # the process was killed in the middle of a run
         self._declined = False  # the engine found nothing to do and nothing has changed since
         self._surveyed_seconds = self._wrote_seconds = clock.monotonic()
         self._unsurveyed = False
@@ -125,10 +126,17 @@ class Shard:
             self._snapshots -= 1
 
     def reconfigure(self, config: dict[str, Any]) -> None:
-        """Load the shard anew with another configuration and run the optimizer, after what waits now."""
+        """Load the shard anew with another configuration and run the optimizer, after what waits now.
+
+        A run under way is cancelled, as Qdrant does it. The engine has no way to end one but to end its
+        process: what it held is on the disk, and the next one finds it there.
+        """
         self.config = config
         self._submit("open", self._opening(), writes=False)
         self._awake = self._replan = True
+        if self.log.running is not None and self._process is not None:
+            self._interrupted = True
+            self._process.kill()
 
     @property
     def process_id(self) -> int | None:
@@ -283,7 +291,19 @@ class Shard:
             started_seconds=self._clock.now(),
         )
         self.log.start(run)
-        reply = await self._call("optimize", {})
+        try:
+            reply = await self._call("optimize", {})
+        except EngineLostError:
+            if not self._interrupted:
+                raise
+            if due:
+                self.log.cancel(run, self._clock.now())
+            else:
+                self.log.drop(run)
+            await self._begin_again()
+            return
+        if self._interrupted:  # it was done before the kill came
+            await self._begin_again()
         if reply.status != 200:
             self.error, self._declined = str(reply.result), True
             self.log.finish(run, self._clock.now(), self.error)
@@ -294,6 +314,14 @@ class Shard:
         else:
             self._declined = True
             self.log.drop(run)
+
+    async def _begin_again(self) -> None:
+        """Load the shard in a new process, in place of one that was killed."""
+        assert self._process is not None, "it was killed"
+        self._interrupted = False
+        await self._process.stop(keep=False)
+        self._process = await EngineProcess.start()
+        await self._call("open", self._opening())
 
     def _note_rewritten(self, run: Run, before: tuple[SegmentView, ...]) -> None:
         """Correct the plan by what the engine did: it may merge more segments than were due."""

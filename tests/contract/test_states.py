@@ -233,22 +233,23 @@ async def test_a_point_counts_once_in_whichever_segment_it_is(qdrant: Qdrant) ->
     assert look.number("collection_indexed_vectors", name) == 0
 
 
-async def test_a_patch_cancels_the_running_optimization(real: Qdrant) -> None:
-    """The log says so, we count it, and the work begins again. The embedded engine cannot be stopped."""
-    name = await held(real, hnsw_config=SLOW_GRAPH)
-    await real.write(name, 4 * POINTS)
-    async with watching(real) as watched:
+async def test_a_patch_cancels_the_running_optimization(qdrant: Qdrant) -> None:
+    """The log says so, we count it, and the work begins again."""
+    name = await held(qdrant, hnsw_config=SLOW_GRAPH)
+    await qdrant.write(name, 4 * POINTS)
+    async with watching(qdrant) as watched:
         await watched.until(lambda now: f"collection_points{{collection={name}}}" in now, seconds=20)
-        await real.patch(name, **RELEASED)
+        await qdrant.patch(name, **RELEASED)
 
         async def running() -> bool:
-            return any("optimizing" in statuses(shard) for shard in await real.shards(name))
+            return any("optimizing" in statuses(shard) for shard in await qdrant.shards(name))
 
-        await real.until(running, what="the optimizer runs")
-        await real.patch(name, flush_interval_sec=6)
+        await qdrant.until(running, what="the optimizer runs")
+        await qdrant.patch(name, flush_interval_sec=6)
         counted = await watched.until(lambda now: _cancelled(now, name) == 1, seconds=20)
 
-    (shard,) = await real.shards(name)
+    (shard,) = await qdrant.shards(name)
+    assert shard["num_points"] == 4 * POINTS
     assert any("cancelled" in one for one in statuses(shard) if isinstance(one, dict))
     assert _cancelled(counted, name) == 1
 
