@@ -245,7 +245,7 @@ class _Run:
         ground = self._ground
         header = Header(self._record.id, ground.collection, key, len(self._record.chunks))
         maker = ChunkMaker(file, header, ground.encoding)
-        done_bytes = sum(chunk.size_bytes for chunk in self._record.chunks)
+        done_bytes = sum(chunk.size_bytes for chunk in self._record.chunks if chunk.key == key)
         async with ground.shelf.store.write(self._place.file(file)) as writing:
             while page is not None:
                 data = await asyncio.to_thread(maker.take, page)
