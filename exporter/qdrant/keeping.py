@@ -291,7 +291,7 @@ def retrieve(collection: str, ids: Sequence[int | str], key: str | int | None = 
 
 
 def read_page(body: bytes, kind: type[T]) -> tuple[list[T], int | str | None]:
-    """Return the points of `scroll`, each read as `kind`, and where the next page begins; None: there is none.
+    """Return the points of `scroll`, each read as `kind`, and where the next page begins; None: nowhere.
 
     msgspec.Raw leaves a point as its own JSON within `body`.
     """
