@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from exporter.backup.thresholds.optimizing import CANCELLED, ERROR, RUNNING, Optimizing, RunSeen
+from exporter.backup.thresholds.optimizing import CANCELLED, ERROR, RUNNING, YELLOW, Optimizing, RunSeen
 from exporter.operations.vacuum.planning import left_of
 from exporter.operations.vacuum.words import Settings, VacuumOutcome, Victim
 from exporter.printable import printable
@@ -67,7 +67,7 @@ class Watch:
             return self._lost(now, at)
         self._heard = at
         self.left = left_of(self._victims, now.segments, self._put)
-        if not now.is_quiet:
+        if not (now.is_quiet or _is_stopped(now)):
             self._quiet_since = None
             return None
         if self._quiet_since is None:
@@ -117,6 +117,12 @@ class Watch:
 def ended_runs(runs: Iterable[RunSeen]) -> int:
     """Return how many of these are over."""
     return sum(run.outcome != RUNNING for run in runs)
+
+
+def _is_stopped(now: Optimizing) -> bool:
+    """An error ended what ran, and what is left waits: nothing takes it up before the next update."""
+    has_failed = any(peer.optimizer_error for peer in now.peers)
+    return has_failed and not now.running and YELLOW not in now.statuses
 
 
 def _key(run: RunSeen) -> RunKey:

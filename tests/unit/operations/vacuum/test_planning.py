@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from exporter.backup.thresholds.optimizing import SegmentSeen
-from exporter.operations.vacuum.planning import choose, is_rewritten, left_of, weigh
+from exporter.operations.vacuum.planning import choose, is_rewritten, left_of, put_by, weigh
 from exporter.operations.vacuum.words import Settings, VacuumTerms
 
 KB = 1_000
@@ -145,7 +145,7 @@ def test_victims_and_thresholds_of_a_collection(name: str) -> None:
     assert choice.change == pytest.approx(case.change)
     assert [victim.segment.uuid for victim in choice.besides] == list(case.besides)
     assert bool(choice.note) == (not case.victims)
-    put = choice.settings(case.own)
+    put = put_by(choice.change, case.own)
     assert all(is_rewritten(victim.segment, put) for victim in (*choice.victims, *choice.besides))
 
 
