@@ -256,7 +256,8 @@ def _code_of_end(end: End) -> int:
         return exit_codes.FAILED
     if isinstance(came, VacuumPlan) or came.outcome is VacuumOutcome.NOTHING:
         return exit_codes.PARTLY
-    if came.outcome is VacuumOutcome.FAILED:
+    if came.outcome is VacuumOutcome.PARTLY:
+        return exit_codes.PARTLY
+    if not came.outcome.is_good:
         return exit_codes.FAILED
-    is_done = came.outcome is VacuumOutcome.DONE and not came.thresholds.startswith("open")
-    return exit_codes.DONE if is_done else exit_codes.PARTLY
+    return exit_codes.PARTLY if came.is_open else exit_codes.DONE

@@ -78,5 +78,5 @@ def same(one: float, other: float) -> bool:
 
 def as_patch(values: Mapping[str, float]) -> dict[str, dict[str, int | float]]:
     """Return the body of a PATCH; the server refuses a whole number that is written as 1000.0."""
-    fields = {field: int(value) if value.is_integer() else value for field, value in values.items()}
+    fields = {field: int(value) if float(value).is_integer() else value for field, value in values.items()}
     return {"optimizers_config": fields}

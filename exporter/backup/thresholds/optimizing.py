@@ -173,8 +173,8 @@ class Optimizing:
     def is_quiet(self) -> bool:
         """A PATCH cancels nothing: all peers answer, nothing runs or waits, and no replica is yellow.
 
-        What is grey waits for somebody's PATCH and for nothing else, so its queue counts as none. One look
-        is no proof: two, some seconds apart, are.
+        What is grey, or stopped by an error, waits for somebody's PATCH and for nothing else, so its queue
+        counts as none. One look is no proof: two, some seconds apart, are.
         """
         return not self.why_not_quiet
 
@@ -200,7 +200,9 @@ class Optimizing:
             for shard, status in peer.statuses.items():
                 if status == YELLOW:
                     yield f"shard {shard} is yellow on {printable(peer.label)}"
-        if self.queued and not self.is_grey:
+        # after an error, as for want of disk, what waits is not begun (single/disk_full in the recordings)
+        stopped = self.is_grey or any(peer.optimizer_error for peer in self.peers)
+        if self.queued and not stopped:
             yield f"{self.queued} optimizations wait"
 
 

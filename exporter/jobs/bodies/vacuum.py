@@ -21,11 +21,6 @@ from exporter.operations.vacuum.words import (
     Window,
 )
 
-# Ends of a vacuum that are as they should be. Of the others a job tells as of any failure.
-_GOOD = frozenset({VacuumOutcome.DONE, VacuumOutcome.NOTHING, VacuumOutcome.PLANNED})
-# How a report begins to say that thresholds are not put back yet.
-_OPEN = "open: "
-
 
 class VacuumBody:
     """Jobs of kind vacuum."""
@@ -105,12 +100,11 @@ def terms_of(job: JobSettings) -> VacuumTerms:
 
 def part_of(report: VacuumReport) -> Part:
     """Return what came of a vacuum. Thresholds that are not put back yet make it no success."""
-    is_open = report.thresholds.startswith(_OPEN)
-    told = [report.detail, f"thresholds are {report.thresholds}" if is_open else ""]
+    told = [report.detail, f"thresholds are {report.thresholds}" if report.is_open else ""]
     outcome, reason = Outcome.OK, Reason.NONE
-    if report.outcome is VacuumOutcome.PARTLY or (is_open and report.outcome in _GOOD):
+    if report.outcome is VacuumOutcome.PARTLY or (report.is_open and report.outcome.is_good):
         outcome, reason = Outcome.PARTLY, Reason.FAILED
-    elif report.outcome not in _GOOD:
+    elif not report.outcome.is_good:
         outcome, reason = Outcome.FAILED, Reason.FAILED
     detail = "; ".join(text for text in told if text)
     return Part(report.collection, outcome, reason, detail, figures=_figures(report))

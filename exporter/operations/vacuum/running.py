@@ -28,6 +28,7 @@ from exporter.operations.vacuum.gates import OF_SIGHT, Moment, gates_of, setting
 from exporter.operations.vacuum.planning import choose, put_by, weigh
 from exporter.operations.vacuum.searching import FEWEST_ANSWERS, SEARCHES, Searches
 from exporter.operations.vacuum.words import (
+    OPEN,
     VacuumOutcome,
     VacuumPlan,
     VacuumReport,
@@ -342,5 +343,5 @@ class _Run:
                 return f"{BACK}{others if back.foreign else ''}"
             waited_seconds = ground.clock.monotonic() - began
             if end.outcome is VacuumOutcome.LOST or waited_seconds >= ground.limits.busy_seconds:
-                return f"open: {back.reason}"
+                return f"{OPEN}{back.reason}"
             await asyncio.sleep(LOOK_SECONDS)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from exporter.backup.thresholds.optimizing import SegmentSeen
@@ -132,6 +131,15 @@ class VacuumOutcome(StrEnum):
     GONE = "gone"  # somebody deleted the collection meanwhile
     LOST = "lost"  # a peer was gone for too long to say what became of it
 
+    @property
+    def is_good(self) -> bool:
+        """It ended as it should."""
+        return self in (VacuumOutcome.DONE, VacuumOutcome.NOTHING, VacuumOutcome.PLANNED)
+
+
+# How `VacuumReport.thresholds` begins where they are not back yet.
+OPEN = "open: "
+
 
 @dataclass(frozen=True, slots=True)
 class VacuumReport:
@@ -151,33 +159,7 @@ class VacuumReport:
     cancelled_runs: int  # of those: ended by a change of settings, ours or another's
     thresholds: str  # "unchanged", "put back", "gone with ...", or "open: " and why they are not back
 
-    def document(self) -> dict[str, Any]:
-        """The report as JSON has it, without the plan's segments."""
-        return {
-            "collection": self.collection,
-            "outcome": str(self.outcome),
-            "detail": self.detail,
-            "victims": len(self.plan.victims),
-            "before": _weight(self.before),
-            "after": _weight(self.after),
-            "took_seconds": round(self.took_seconds, 3),
-            "search_p95_seconds": {
-                "before": self.p95_before_seconds,
-                "meanwhile": self.p95_meanwhile_seconds,
-            },
-            "failed_searches": self.failed_searches,
-            "runs": self.runs,
-            "cancelled_runs": self.cancelled_runs,
-            "thresholds": self.thresholds,
-        }
-
-
-def _weight(weight: Weight) -> dict[str, Any]:
-    return {
-        "segments": weight.segments,
-        "points": weight.points,
-        "deleted": weight.deleted,
-        "reclaimable_bytes": round(weight.reclaimable_bytes),
-        "data_bytes": weight.data_bytes,
-        "disk_bytes": weight.disk_bytes,
-    }
+    @property
+    def is_open(self) -> bool:
+        """Thresholds are still changed: their intent is open, and its reconciler goes on."""
+        return self.thresholds.startswith(OPEN)

@@ -56,7 +56,7 @@ async def test_a_vacuum_tells_what_came_of_it(docs: Ground) -> None:
     assert (report.runs, report.cancelled_runs, report.failed_searches) == (3, 0, 0)
     assert report.p95_before_seconds is not None
     assert report.p95_meanwhile_seconds is not None
-    assert report.document()["after"]["deleted"] == 0
+    assert report.after.deleted == 0
 
 
 async def test_the_intent_is_open_while_the_thresholds_are_lowered(docs: Ground) -> None:
@@ -209,6 +209,8 @@ async def test_an_optimizer_error_ends_it_though_more_would_wait(docs: Ground) -
     assert report.outcome is VacuumOutcome.FAILED
     assert "No space left on device" in report.detail
     assert report.after.deleted == 180
+    assert report.thresholds == "put back"
+    assert await docs.shelf.thresholds() == []
 
 
 async def test_a_peer_that_stays_away_ends_it_with_the_intent_open(docs: Ground) -> None:
