@@ -30,11 +30,9 @@ from exporter.qdrant.courier import ANSWER_LIMIT_BYTES
 
 log = get_logger()
 
-# What an answer should have. Measured at 768 numbers a vector: the server is as fast with a fifth of it, and
-# twice as many numbers at once are read a fifth slower, for they pass by the processor's caches.
+# What an answer should have. Measured at 768 numbers a vector: larger ones are no faster, and are held.
 PAGE_BYTES = 2 << 20
-# Of an answer with more than one point: reading it holds the interpreter's lock for 40 ms. One point may be
-# as large as a courier takes.
+# Of an answer with more than one point; a single point may be as large as a courier takes.
 PAGE_LIMIT_BYTES = 16 << 20
 FIRST_POINTS = 64
 MOST_POINTS = 5_000

@@ -20,7 +20,7 @@ import msgspec
 from exporter.backup.calling import Limits
 from exporter.backup.content import ContentHash
 from exporter.backup.exporting.asking import Asker, PageSize
-from exporter.backup.exporting.records import Point, PointId, Said, id_after, order_of, point_of
+from exporter.backup.exporting.records import Point, PointId, id_after, order_of, point_of
 from exporter.backup.survey import PeerAt
 from exporter.backup.words import ShardKey
 from exporter.errors import BadPayload, JobError
@@ -70,8 +70,7 @@ class PointReader:
         self._key = key
         self._by_ids = shards > SHARDS_BY_SCROLL
         self._after = after
-        # as they stand there is no memory for many points of a large page
-        self._kind: type[Said] | type[msgspec.Raw] = msgspec.Raw if keeps_text else Said
+        self._keeps_text = keeps_text
 
     async def pages(self) -> AsyncGenerator[list[Point], None]:
         """Yield the points in lists of a few megabytes. Close it when left early.
@@ -158,23 +157,22 @@ class PointReader:
         return keeping.retrieve(self._collection, ids, self._key)
 
     def _points(self, body: bytes) -> Page[Point]:
-        page, following = _read(lambda: keeping.read_page(body, self._kind))
+        page, following = _read(lambda: keeping.read_page(body, msgspec.Raw))
         points = self._read_all(page)
         if not _ascend([point.id for point in points]):
             raise self._disorder()
         return points, following
 
     def _in_order(self, ids: Sequence[PointId], body: bytes) -> list[Point]:
-        page = _read(lambda: keeping.read_retrieved(body, self._kind))
+        page = _read(lambda: keeping.read_retrieved(body, msgspec.Raw))
         found = {point.id: point for point in self._read_all(page)}
         return [found[one] for one in ids if one in found]
 
-    def _read_all(self, page: Sequence[Said | msgspec.Raw]) -> list[Point]:
+    def _read_all(self, page: Sequence[msgspec.Raw]) -> list[Point]:
+        # One at a time: numbers read at once, of many points, pass by the processor's caches, and the
+        # interpreter's lock would be held for all of them.
         try:
-            return [
-                point_of(said, keeps_text=True) if isinstance(said, msgspec.Raw) else said.point()
-                for said in page
-            ]
+            return [point_of(said, keeps_text=self._keeps_text) for said in page]
         except (msgspec.MsgspecError, ValueError) as error:
             name = printable(self._collection)
             raise JobError(f"{name} has a point that cannot be read: {error}") from error
