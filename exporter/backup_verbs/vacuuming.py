@@ -24,8 +24,8 @@ from exporter.config.settings import Settings
 from exporter.errors import ExporterError, JobError, JobLocked, JobRefused, SourceError
 from exporter.jobs.bodies.backup import OUR_OWN
 from exporter.jobs.bodies.means import collections_there
-from exporter.operations.vacuum.gates import OF_SIGHT
 from exporter.operations.vacuum.running import Vacuum, plan_vacuum
+from exporter.operations.vacuum.sweeping import idle_plans
 from exporter.operations.vacuum.words import VacuumOutcome, VacuumPlan, VacuumTerms
 
 Planned = tuple[str, VacuumPlan | ExporterError]  # a collection with its plan, or with why there is none
@@ -165,8 +165,10 @@ async def _planned(
     names = wanted.collections or [
         name for name in await collections_there(peers, Limits()) if not name.startswith(OUR_OWN)
     ]
+    names = list(dict.fromkeys(names))
+    idle = await idle_plans(peers, names, wanted.terms, Limits())
     planned: list[Planned] = []
-    for name in dict.fromkeys(names):
+    for name in (name for name in names if name not in idle):
         try:
             plan = await plan_vacuum(
                 name,
@@ -181,7 +183,7 @@ async def _planned(
             planned.append((name, error))
         else:
             planned.append((name, plan))
-    return sorted(planned, key=_most_first)
+    return sorted([*planned, *idle.items()], key=_most_first)
 
 
 def _room(cluster: ClusterSettings) -> Callable[[], Awaitable[Mapping[str, int | None]]]:
@@ -195,7 +197,7 @@ def _room(cluster: ClusterSettings) -> Callable[[], Awaitable[Mapping[str, int |
 
 def _is_due(plan: VacuumPlan) -> bool:
     """There is something to do, or nobody could look."""
-    return bool(plan.victims) or any(gate.name in OF_SIGHT for gate in plan.refusals)
+    return bool(plan.victims or plan.refusals)
 
 
 def _most_first(planned: Planned) -> float:

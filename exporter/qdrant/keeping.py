@@ -124,14 +124,23 @@ def read_telemetry(body: bytes, collection: str) -> CollectionSeen | None:
     for raw in said.collections.collections:
         if decode(raw, CollectionName, TELEMETRY).id == collection:
             seen = decode(raw, CollectionTelemetry, TELEMETRY)
-            running = _running(said.collections.snapshots, collection)
+            running = running_of(said, collection)
             return collection_seen(seen, running, ServerSeen(said.app.version, said.app.startup))
     return None
 
 
 def read_running(body: bytes, collection: str) -> RunningSnapshots | None:
     """Return what `telemetry` counts of a collection's snapshots, from level 2 on; None: nothing, as 1.12."""
-    return _running(result(body, Telemetry, TELEMETRY).collections.snapshots, collection)
+    return running_of(result(body, Telemetry, TELEMETRY), collection)
+
+
+def running_of(said: Telemetry, collection: str) -> RunningSnapshots | None:
+    """Find what runs for a collection; None where the server does not count, as 1.12."""
+    raw = said.collections.snapshots
+    if not bytes(raw):
+        return None
+    listed = decode(raw, list[RunningSnapshots], TELEMETRY)
+    return next((one for one in listed if one.id == collection), RunningSnapshots(collection))
 
 
 def collections() -> Asked:
@@ -326,11 +335,3 @@ def _reading(collection: str, route: str, body: Mapping[str, Any]) -> Asked:
 def _writing(method: str, path: str, endpoint: str, body: Mapping[str, Any] | None = None) -> Asked:
     sent = b"" if body is None else msgspec.json.encode(body)
     return Asked(Request(path, method, sent, once=True), f"{method} {endpoint}")
-
-
-def _running(raw: msgspec.Raw, collection: str) -> RunningSnapshots | None:
-    """Find what runs for a collection; None where the server does not count, as 1.12."""
-    if not bytes(raw):
-        return None
-    listed = decode(raw, list[RunningSnapshots], TELEMETRY)
-    return next((one for one in listed if one.id == collection), RunningSnapshots(collection))

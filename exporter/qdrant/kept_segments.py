@@ -23,6 +23,7 @@ from exporter.qdrant.payloads import (
     CollectionName,
     Count,
     Payload,
+    RunningSnapshots,
     Telemetry,
     UpdateQueue,
     result,
@@ -176,23 +177,22 @@ def segments() -> Asked:
 def read_segments(body: bytes, collection: str) -> SegmentsRead:
     """Understand the answer to `segments`, of one collection. Raises BadPayload."""
     said = result(body, Telemetry, ENDPOINT)
-    cluster = said.cluster.status if said.cluster is not None else None
-    node = None if cluster is None else cluster.peer_id
     for raw in said.collections.collections:
         if decode(raw, CollectionName, ENDPOINT).id == collection:
-            running = keeping.read_running(body, collection)
-            found = decode(raw, _Collection, ENDPOINT)
-            read = CollectionRead(
-                uuid=found.config.uuid,
-                config=found.config.optimizer_config,
-                shards=tuple(sorted(map(_shard, found.shards or ()), key=lambda one: one.shard)),
-                transfers=len(found.transfers or ()),
-                resharding=bool(found.resharding),
-                snapshots_running=None if running is None else running.running_snapshots,
-                recoveries_running=None if running is None else running.running_snapshot_recovery,
-            )
-            return SegmentsRead(said.app.version, node, read)
-    return SegmentsRead(said.app.version, node, None)
+            running = keeping.running_of(said, collection)
+            return SegmentsRead(said.app.version, _node(said), _collection(raw, running))
+    return SegmentsRead(said.app.version, _node(said), None)
+
+
+def read_every(body: bytes) -> Iterator[tuple[str, SegmentsRead]]:
+    """Understand the answer to `segments`, one collection after the other, each with its name.
+
+    What snapshots run is not looked for. Raises BadPayload.
+    """
+    said = result(body, Telemetry, ENDPOINT)
+    for raw in said.collections.collections:
+        name = decode(raw, CollectionName, ENDPOINT).id
+        yield name, SegmentsRead(said.app.version, _node(said), _collection(raw, None))
 
 
 def optimizations(collection: str) -> Asked:
@@ -203,6 +203,24 @@ def optimizations(collection: str) -> Asked:
 def read_optimizations(body: bytes) -> int:
     """Return how many optimizations wait, over all replicas. Raises BadPayload, for the shape of 1.16 too."""
     return result(body, _Queue, OPTIMIZATIONS).summary.queued_optimizations
+
+
+def _node(said: Telemetry) -> int | None:
+    cluster = said.cluster.status if said.cluster is not None else None
+    return None if cluster is None else cluster.peer_id
+
+
+def _collection(raw: msgspec.Raw, running: RunningSnapshots | None) -> CollectionRead:
+    found = decode(raw, _Collection, ENDPOINT)
+    return CollectionRead(
+        uuid=found.config.uuid,
+        config=found.config.optimizer_config,
+        shards=tuple(sorted(map(_shard, found.shards or ()), key=lambda one: one.shard)),
+        transfers=len(found.transfers or ()),
+        resharding=bool(found.resharding),
+        snapshots_running=None if running is None else running.running_snapshots,
+        recoveries_running=None if running is None else running.running_snapshot_recovery,
+    )
 
 
 def _shard(said: _Shard) -> ShardRead:

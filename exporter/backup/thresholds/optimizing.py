@@ -8,8 +8,8 @@ PATCH). Nothing is decided here but what quiet means.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from exporter.backup.calling import Limits, patiently
@@ -22,6 +22,7 @@ from exporter.qdrant.versions import parse_version, supports
 
 __all__ = ["CANCELLED", "DONE", "ERROR", "RUNNING", "Optimizing", "PeerWork", "RunSeen", "SegmentSeen"]
 
+READ_AT_ONCE = 100  # collections of a sweep, a few milliseconds, before others have their turn
 YELLOW = "yellow"
 GREY = "grey"
 # A proxy in place of a segment that is rebuilt or snapshotted; its numbers are of both.
@@ -223,6 +224,30 @@ async def optimizing(peers: Sequence[PeerAt], collection: str, limits: Limits) -
     works = tuple(answer for answer in answers if isinstance(answer, PeerWork))
     queued = None if silent else await _queued(peers, works, collection, limits)
     return Optimizing(collection, works, silent, queued)
+
+
+async def sweep(
+    peers: Sequence[PeerAt], limits: Limits, keep: Callable[[SegmentSeen], bool]
+) -> dict[str, Optimizing]:
+    """Look at all collections, by one call to each peer, one after the other: answers may be large.
+
+    Of each there are the segments to keep, and who holds which replica in what state; no settings, no runs
+    and no queue. A peer that fails is silent; nothing is raised.
+    """
+    works: dict[str, list[PeerWork]] = {}
+    silent: dict[str, str] = {}
+    for peer in peers:
+        try:
+            answer = await patiently(peer.courier, kept_segments.segments(), limits)
+            for number, (name, read) in enumerate(kept_segments.read_every(answer)):
+                work = work_of(peer.label, read)
+                kept = tuple(filter(keep, work.segments))
+                works.setdefault(name, []).append(replace(work, config={}, segments=kept, runs=()))
+                if not number % READ_AT_ONCE:
+                    await asyncio.sleep(0)
+        except SourceError as error:
+            silent[peer.label] = str(error)
+    return {name: Optimizing(name, tuple(held), silent, None) for name, held in works.items()}
 
 
 async def _of_peer(peer: PeerAt, collection: str, limits: Limits) -> PeerWork | SourceError:

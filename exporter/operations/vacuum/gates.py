@@ -23,10 +23,6 @@ from exporter.qdrant.kept import ACTIVE
 from exporter.qdrant.versions import parse_version, supports
 
 THREADS = "max_optimization_threads"
-PEERS = "peers"
-REPLICAS = "replicas"
-# Without these nobody can say that there are no victims either.
-OF_SIGHT = (PEERS, REPLICAS)
 GREEN = "green"
 GIB = 1 << 30
 MILLISECONDS = 1_000
@@ -48,9 +44,8 @@ def gates_of(moment: Moment, terms: VacuumTerms) -> tuple[Gate, ...]:
     """Say of every condition whether it holds."""
     seen = moment.seen
     return (
-        _gate(PEERS, _silence(seen), "all peers answer"),
+        *sight_of(seen),
         _gate("versions", _versions(seen), "all peers have one minor version"),
-        _gate(REPLICAS, _replicas(seen), "all replicas are Active and loaded"),
         _gate("transfers", _transfers(seen), "nothing is moved"),
         _gate("snapshots", _snapshots(seen), "no snapshot is taken or restored"),
         _gate("errors", _errors(seen), "no optimizer stopped with an error"),
@@ -61,6 +56,14 @@ def gates_of(moment: Moment, terms: VacuumTerms) -> tuple[Gate, ...]:
         _searches(moment, terms),
         _window(moment, terms),
         _disk(moment),
+    )
+
+
+def sight_of(seen: Optimizing) -> tuple[Gate, ...]:
+    """Say whether all of a collection is seen: else nobody can say that there are no victims either."""
+    return (
+        _gate("peers", _silence(seen), "all peers answer"),
+        _gate("replicas", _replicas(seen), "all replicas are Active and loaded"),
     )
 
 

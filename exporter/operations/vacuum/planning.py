@@ -49,7 +49,7 @@ def choose(segments: Sequence[SegmentSeen], own: Settings, terms: VacuumTerms) -
 
     `segments`: those of all its replicas.
     """
-    found = [segment for segment in segments if _is_worth_it(segment, terms)]
+    found = [segment for segment in segments if is_worth_it(segment, terms)]
     reclaimable_bytes = sum(segment.reclaimable_bytes for segment in found)
     # a segment without a live point says nothing of its bytes
     if not found or (reclaimable_bytes < terms.min_reclaim_bytes and all(one.live for one in found)):
@@ -120,8 +120,8 @@ def left_of(victims: Iterable[Victim], now: Sequence[SegmentSeen], put: Settings
     )
 
 
-def _is_worth_it(segment: SegmentSeen, terms: VacuumTerms) -> bool:
-    """A smaller one than the lowest minimum can never be had."""
+def is_worth_it(segment: SegmentSeen, terms: VacuumTerms) -> bool:
+    """Whether a segment may be a victim. A smaller one than the lowest minimum can never be had."""
     return (
         segment.kind != SPECIAL
         and segment.total >= LOWEST_MINIMUM

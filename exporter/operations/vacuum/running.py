@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from exporter.backup.calling import Limits, may_have_been_done
 from exporter.backup.progress import Progress, Silent, step
@@ -24,7 +24,7 @@ from exporter.errors import JobDenied, JobError, JobRefused, SourceAuth, SourceE
 from exporter.logs import get_logger
 from exporter.operations.vacuum.disk import disk_bytes
 from exporter.operations.vacuum.ending import End, Watch, ended_runs
-from exporter.operations.vacuum.gates import OF_SIGHT, Moment, gates_of, settings_of
+from exporter.operations.vacuum.gates import Moment, gates_of, settings_of, sight_of
 from exporter.operations.vacuum.planning import choose, put_by, weigh
 from exporter.operations.vacuum.searching import FEWEST_ANSWERS, SEARCHES, Searches
 from exporter.operations.vacuum.words import (
@@ -142,16 +142,16 @@ class Vacuum:
         with step(self._progress, f"{printable(collection)}: looking"):
             planned = await _planned(ground, searches)
         plan = planned.plan
-        sighted = not any(gate.name in OF_SIGHT for gate in plan.refusals)
-        before = weigh(planned.seen.segments, await disk_bytes(self._peers, planned.seen))
-        if not plan.victims and sighted:
-            report = _unsent(plan, End(VacuumOutcome.NOTHING, plan.note), before)
-        elif plan.refusals:
+        before = weigh(planned.seen.segments)
+        if plan.refusals:
             raise VacuumRefused(plan)
+        if not plan.victims:
+            report = _unsent(plan, End(VacuumOutcome.NOTHING, plan.note), before)
         elif self._terms.dry_run:
             words = f"{len(plan.victims)} segments would be rewritten"
             report = _unsent(plan, End(VacuumOutcome.PLANNED, words), before)
         else:
+            before = replace(before, disk_bytes=await disk_bytes(self._peers, planned.seen))
             run = _Run(ground, planned, searches, self._shelf, self._progress)
             report = await run.vacuumed(before, began)
         log.info(
@@ -188,7 +188,7 @@ async def _planned(ground: _Ground, searches: Searches) -> _Planned:
         collection=ground.collection,
         victims=choice.victims,
         besides=choice.besides,
-        gates=gates_of(moment, ground.terms),
+        gates=gates_of(moment, ground.terms) if choice.victims else sight_of(seen),
         change=choice.change,
         needed_bytes=choice.needed_bytes,
         free_bytes=moment.free_bytes,

@@ -89,7 +89,7 @@ class VacuumPlan:
     collection: str
     victims: tuple[Victim, ...]  # most reclaimable bytes first; () where there is nothing to do
     besides: tuple[Victim, ...]  # what is rewritten with them
-    gates: tuple[Gate, ...]
+    gates: tuple[Gate, ...]  # without victims only those by which all is seen
     change: Mapping[str, float]  # thresholds to put; {}: they suffice as they are, so it is only triggered
     needed_bytes: Mapping[str, int]  # by peer: free disk that the server wants while it rewrites
     free_bytes: Mapping[str, int | None]  # by peer; None: unknown

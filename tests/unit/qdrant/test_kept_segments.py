@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -156,3 +157,17 @@ def _broken_collection() -> str:
         for place in one["shards"]
         if place["local"]["variant_name"] == "dummy shard"
     )
+
+
+def test_all_collections_of_an_answer_read_as_each_of_them_does() -> None:
+    """But for the snapshots that run, which are not looked for."""
+    body = recording(f"{NEW}/after.telemetry_4").body
+
+    every = dict(kept_segments.read_every(body))
+
+    assert set(every) == {"binary", "deferred", "docs", "named", "noindex", "quantized", "strict"}
+    for name, read in every.items():
+        alone = kept_segments.read_segments(body, name)
+        assert alone.collection is not None
+        unsaid = replace(alone.collection, snapshots_running=None, recoveries_running=None)
+        assert read == replace(alone, collection=unsaid)
