@@ -133,7 +133,7 @@ class Shard:
         """
         self.config = config
         self._submit("open", self._opening(), writes=False)
-        self._awake = self._replan = True
+        self._awake, self._declined = True, False
         if self.log.running is not None and self._process is not None:
             self._interrupted = True
             self._process.kill()
@@ -219,6 +219,8 @@ class Shard:
             raise
         except OverflowError as error:  # a number that no 64 bits hold, and so nothing was sent
             reply = Reply(400, f"Format error in JSON body: {error}")
+        if operation.verb == "open":  # only now: a run with the settings before would find nothing
+            self._replan, self._declined = True, False
         if operation.writes:
             self._awake, self._declined, self._unsurveyed = True, False, True
             self._wrote_seconds = self._clock.monotonic()
