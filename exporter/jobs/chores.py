@@ -14,6 +14,10 @@ class Chore(Protocol):
 
     collections: tuple[str, ...]  # what it is about, resolved when it begins, in the order of work
 
+    def turn(self) -> AbstractAsyncContextManager[object]:
+        """Return what is held around the work on each collection, and taken before its lock."""
+        ...
+
     async def do(self, collection: str) -> Part:
         """Do it for one collection, whose lock is held. Safe to cancel at any moment.
 

@@ -164,7 +164,7 @@ class Runner:
         begun = False
         take = self._locks.freeing if body.frees else self._locks.collection
         try:
-            async with take(cluster, collection, patience_seconds=LOCK_PATIENCE_SECONDS):
+            async with chore.turn(), take(cluster, collection, patience_seconds=LOCK_PATIENCE_SECONDS):
                 begun = True
                 return await chore.do(collection)
         except Exception as error:  # noqa: BLE001 - the next collection goes on

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 
 from exporter.backup.exporting.taking import export
@@ -81,6 +81,10 @@ class BackupChore:
         self._peers = peers
         self._present = present
         self._recent = Recent(means.clock)
+
+    def turn(self) -> AbstractAsyncContextManager[object]:
+        """Wait for nobody: the whole run has its turn."""
+        return nullcontext()
 
     async def do(self, collection: str) -> Part:
         """Back one collection up; where there is no room, prune and try once more."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from exporter.backup.pruning import Pruned, Pruning
 from exporter.config.jobs import JobSettings
@@ -39,6 +39,10 @@ class PruneChore:
     def __init__(self, pruning: Pruning, collections: tuple[str, ...]) -> None:
         self.collections = collections
         self._pruning = pruning
+
+    def turn(self) -> AbstractAsyncContextManager[object]:
+        """Wait for nobody."""
+        return nullcontext()
 
     async def do(self, collection: str) -> Part:
         """Prune one collection; a retention that stands still on suspicion is a failure that people see."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from exporter.config.jobs import JobSettings
 from exporter.config.time_windows import parse_clock, time_zone
@@ -13,6 +13,7 @@ from exporter.jobs.bodies.means import Means
 from exporter.jobs.runner import LOCK_PATIENCE_SECONDS
 from exporter.jobs.words import Figure, Outcome, Part, Reason
 from exporter.operations.vacuum.running import Vacuum, VacuumRefused
+from exporter.operations.vacuum.sweeping import idle_plans
 from exporter.operations.vacuum.words import (
     VacuumOutcome,
     VacuumPlan,
@@ -36,14 +37,12 @@ class VacuumBody:
 
     @asynccontextmanager
     async def opened(self, job: JobSettings, cluster: str) -> AsyncIterator[VacuumChore]:
-        """Wait for its turn, also for a person who vacuums, and see which collections there are.
+        """Wait for who vacuums, also for a person, and see in which collections there is something to do.
 
-        Backups of the cluster wait meanwhile: a snapshot takes disk that a rebuild may count on. Raises
-        JobError where no collection is selected.
+        Raises JobError where no collection is selected.
         """
         means = self._means
         async with (
-            means.turns.setdefault(cluster, asyncio.Lock()),
             means.locks.vacuum(cluster, patience_seconds=LOCK_PATIENCE_SECONDS),
             means.reached(cluster) as peers,
         ):
@@ -52,29 +51,54 @@ class VacuumBody:
             async def free() -> Mapping[str, int | None]:
                 return {**await means.free_disks(cluster)}
 
+            terms = terms_of(job)
             vacuum = Vacuum(
                 cluster=cluster,
                 peers=peers,
                 shelf=means.shelf,
-                terms=terms_of(job),
+                terms=terms,
                 free_bytes=free,
                 clock=means.clock,
                 progress=means.progress,
                 limits=means.limits,
             )
             freed = means.reclaimable_bytes(cluster)
-            yield VacuumChore(vacuum, tuple(sorted(names, key=lambda name: -freed.get(name, 0.0))))
+            yield VacuumChore(
+                vacuum,
+                tuple(sorted(names, key=lambda name: -freed.get(name, 0.0))),
+                idle=await idle_plans(peers, names, terms, means.limits),
+                turn=means.turns.setdefault(cluster, asyncio.Lock()),
+            )
 
 
 class VacuumChore:
     """One run."""
 
-    def __init__(self, vacuum: Vacuum, collections: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        vacuum: Vacuum,
+        collections: tuple[str, ...],
+        *,
+        idle: Mapping[str, VacuumPlan],
+        turn: asyncio.Lock,
+    ) -> None:
         self.collections = collections
         self._vacuum = vacuum
+        self._idle = idle
+        self._turn = turn
+
+    def turn(self) -> AbstractAsyncContextManager[object]:
+        """Wait for backups, and have them wait for one collection: a snapshot takes disk that a rebuild
+        counts on. A run of hours must not cost a night's backup.
+        """
+        return self._turn
 
     async def do(self, collection: str) -> Part:
         """Vacuum one collection. Where a gate is closed it is skipped, with all that stands against it."""
+        idle = self._idle.get(collection)
+        if idle is not None:
+            figures = _planned(idle) | {"vacuum": VacuumOutcome.NOTHING.value}
+            return Part(collection, Outcome.OK, detail=idle.note, figures=figures)
         try:
             return part_of(await self._vacuum.run(collection))
         except VacuumRefused as error:

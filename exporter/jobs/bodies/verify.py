@@ -7,7 +7,7 @@ restores a set is done to the newest good one of each kind, which is the one tha
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from exporter.backup.archive.engine import EngineCannot
 from exporter.backup.verifying.levels import Verifier
@@ -61,6 +61,10 @@ class VerifyChore:
         self._verifier = verifier
         self._cluster = cluster
         self._level = level
+
+    def turn(self) -> AbstractAsyncContextManager[object]:
+        """Wait for nobody."""
+        return nullcontext()
 
     async def do(self, collection: str) -> Part:
         """Prove one collection's sets. A bad one is told, and the others are looked at all the same."""

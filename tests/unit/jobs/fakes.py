@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from exporter.config.jobs import JobSettings
 from exporter.jobs.words import Outcome, Part
@@ -27,6 +27,7 @@ class ToldBody:
         self.done: list[str] = []
         self.closed = 0
         self.frees = False
+        self.turn: AbstractAsyncContextManager[object] = nullcontext()
         self.frees_bytes: Callable[[], int] = lambda: 0  # when it is told to make room
 
     async def make_room(self, cluster: str) -> int:
@@ -48,6 +49,9 @@ class ToldChore:
     def __init__(self, body: ToldBody) -> None:
         self.collections = body.collections
         self._body = body
+
+    def turn(self) -> AbstractAsyncContextManager[object]:
+        return self._body.turn
 
     async def do(self, collection: str) -> Part:
         part = await self._body.do(collection)

@@ -97,6 +97,23 @@ async def test_one_collection_that_fails_keeps_no_other_from_its_turn(ground: Gr
     ]
 
 
+async def test_a_turn_is_waited_for_before_a_collection_is_locked(ground: Ground) -> None:
+    """Who has the turn may want that lock: neither would ever go on."""
+    body = ToldBody("a")
+    turn = asyncio.Lock()
+    body.turn = turn
+
+    async with turn:
+        running = asyncio.create_task(ground.run(body))
+        await asyncio.sleep(0.05)
+        async with ground.locks.collection("eu", "a"):
+            pass
+        done_early = list(body.done)
+    ended = await running
+
+    assert (done_early, ended.outcome) == ([], Outcome.OK)
+
+
 @pytest.mark.parametrize(
     ("error", "outcome", "reason"),
     [

@@ -148,16 +148,50 @@ async def test_a_vacuum_is_done_and_told_with_its_figures(room: Room) -> None:
 
 
 async def test_while_a_vacuum_goes_nobody_begins_another_in_the_cluster(room: Room) -> None:
-    """Also no person on another machine; and no job of this daemon touches the cluster."""
+    """Also no person on another machine."""
     person = Locks(store=room.store, owner="a person", clock=room.clock)
 
     async with room.body.opened(vacuum(), CLUSTER):
         with pytest.raises(JobLocked, match="locked by this daemon"):
             async with person.vacuum(CLUSTER):
                 pass
-        assert room.means.turns[CLUSTER].locked()
         async with person.vacuum("other"):
             pass
+
+
+async def test_backups_wait_for_one_collection_and_never_for_a_run(room: Room) -> None:
+    """Between two collections who waited has the turn, and is not waited for with a lock in hand."""
+    order: list[str] = []
+
+    async def backup() -> None:
+        async with room.means.turns[CLUSTER]:
+            order.append("backup")
+
+    async with room.body.opened(vacuum(), CLUSTER) as chore:
+        async with chore.turn():
+            waiting = asyncio.create_task(backup())
+            await asyncio.sleep(1.0)
+            order.append("first")
+        async with chore.turn():
+            order.append("second")
+    await waiting
+
+    assert order == ["first", "backup", "second"]
+
+
+async def test_where_there_is_nothing_to_do_is_seen_for_all_collections_at_once(room: Room) -> None:
+    """Each peer is asked once for all that are left alone, and they are told as success."""
+    for number in range(20):
+        room.cluster.create(f"clean{number}", points(30), shard_number=3)
+
+    parts = {part.collection: part for part in await room.done(vacuum(dry_run=True))}
+
+    assert {part.outcome for part in parts.values()} == {Outcome.OK}
+    assert parts["docs"].figures["vacuum"] == "planned"
+    assert parts["clean7"].figures["vacuum"] == "nothing"
+    assert parts["clean7"].detail == "no segment has 10% of its points deleted"
+    looks = room.cluster.lines().count("GET /telemetry?details_level=4")
+    assert looks == 3 * (1 + 2)  # at all of them, and at docs before its searches and after
 
 
 async def test_a_collection_whose_gates_are_closed_is_skipped_with_all_that_stands_against_it(
