@@ -8,6 +8,7 @@ from typing import Any
 from exporter.printable import printable
 
 TURBO = "turbo"  # the datatypes that begin so
+UINT8 = "uint8"
 
 
 def losses(config: Mapping[str, Any], not_finite: int) -> tuple[str, ...]:
@@ -32,10 +33,15 @@ def _losses(config: Mapping[str, Any], not_finite: int) -> Iterator[str]:
             f"{', '.join(changed)} are stored as turbo, by which numbers differ by a tenth from those that"
             " were written, and again at each import"
         )
-    unit = [_named(name) for name, params in _dense(config) if params.get("distance") == "Cosine"]
+    # what is whole numbers is compared by cosine as it is (seen on 1.18.3)
+    unit = [
+        _named(name)
+        for name, params in _dense(config)
+        if params.get("distance") == "Cosine" and params.get("datatype") != UINT8
+    ]
     if unit:
         yield f"{', '.join(unit)} have length 1, for the server normalized them: what they were is not known"
-    whole = [_named(name) for name, params in _dense(config) if params.get("datatype") == "uint8"]
+    whole = [_named(name) for name, params in _dense(config) if params.get("datatype") == UINT8]
     if whole:
         yield f"{', '.join(whole)} have whole numbers from 0 to 255, for the server cut off what was behind"
     if not_finite:

@@ -182,21 +182,20 @@ class PointReader:
 
 
 async def read_content(
-    peers: Sequence[PeerAt], collection: str, keys: Sequence[tuple[ShardKey, int]], *, limits: Limits
+    peers: Sequence[PeerAt], collection: str, key: ShardKey, *, shards: int, limits: Limits
 ) -> ContentHash:
-    """Read a whole collection and return its content. `keys`: with the number of shards of each; with
-    automatic sharding the one key is None. Raises JobError, JobDenied."""
+    """Read a whole shard key, or with None a whole collection, and return its content. `shards`: how many
+    it has. Raises JobError, JobDenied."""
     content = ContentHash()
 
     def take(points: Sequence[Point]) -> None:
         for point in points:
             content.add_packed(point.id, point.payload, point.vectors)
 
-    for key, shards in keys:
-        reader = PointReader(peers, collection, limits=limits, key=key, shards=shards)
-        async with aclosing(reader.pages()) as pages:
-            async for points in pages:
-                await asyncio.to_thread(take, points)
+    reader = PointReader(peers, collection, limits=limits, key=key, shards=shards)
+    async with aclosing(reader.pages()) as pages:
+        async for points in pages:
+            await asyncio.to_thread(take, points)
     return content
 
 

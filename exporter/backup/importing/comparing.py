@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from exporter.backup.exporting.losses import TURBO
 from exporter.backup.exporting.records import Point, Said
@@ -21,23 +21,32 @@ from exporter.errors import JobError
 from exporter.printable import printable
 
 COSINE = "Cosine"
-# Numbers of a vector of length 1 are 1 at most: an ulp of a float is 6e-8 there, and a sum of thousands adds
-# some; an ulp of half precision is 5e-4, and rounding may go one further.
-COSINE_TOLERANCE = 2e-6
-HALF_TOLERANCE = 2e-3
 # A few ulps of a double: what a server's reading of JSON makes of a number is two away at most.
 PAYLOAD_TOLERANCE = 1e-14
-EXACT = 0.0
-NOT_COMPARED = float("inf")  # what turbo datatypes hold is changed anew each time it is written
 
 
-def tolerances(config: Mapping[str, Any]) -> dict[str, float]:
+class Tolerance(NamedTuple):
+    """By how much a number of a vector may differ."""
+
+    part: float  # of the number
+    least: float  # or by so much, where that is more: the smallest numbers have few digits
+
+
+EXACT = Tolerance(0.0, 0.0)
+# An ulp of a float is 1.2e-7 of it at most, and a length that is a sum of thousands adds some.
+COSINE_FLOAT = Tolerance(2e-6, 1e-43)
+# An ulp of half precision is 1e-3 of it at most, and 6e-8 at the least; rounding may go one further.
+COSINE_HALF = Tolerance(2e-3, 1.2e-7)
+NOT_COMPARED = Tolerance(math.inf, math.inf)  # turbo datatypes change numbers anew each time they are written
+
+
+def tolerances(config: Mapping[str, Any]) -> dict[str, Tolerance]:
     """Return by how much the numbers of each vector may differ, by its name, where they may at all."""
     vectors = (config.get("params") or {}).get("vectors") or {}
     # a vector may be called "size"
     named = {"": vectors} if isinstance(vectors.get("size"), int) else vectors
     found = {name: _tolerance(settings) for name, settings in named.items() if isinstance(settings, dict)}
-    return {name: tolerance for name, tolerance in found.items() if tolerance > EXACT}
+    return {name: tolerance for name, tolerance in found.items() if tolerance is not EXACT}
 
 
 class Comparison:
@@ -85,13 +94,13 @@ def finite(vectors: Mapping[str, Vector]) -> dict[str, Vector]:
     return {name: vector for name, vector in vectors.items() if not has_holes(vector)}
 
 
-def _tolerance(settings: Mapping[str, Any]) -> float:
+def _tolerance(settings: Mapping[str, Any]) -> Tolerance:
     datatype = str(settings.get("datatype") or "").lower()
     if datatype.startswith(TURBO):
         return NOT_COMPARED
     if settings.get("distance") != COSINE:
         return EXACT
-    return HALF_TOLERANCE if datatype == "float16" else COSINE_TOLERANCE
+    return COSINE_HALF if datatype == "float16" else COSINE_FLOAT
 
 
 def _is_near_value(one: Any, other: Any) -> bool:
@@ -107,7 +116,7 @@ def _is_near_value(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _is_near(one: Vector, other: Vector, tolerance: float) -> bool:
+def _is_near(one: Vector, other: Vector, tolerance: Tolerance) -> bool:
     if one == other:
         return True
     if type(one) is not type(other) or isinstance(one, Sparse):
@@ -117,10 +126,11 @@ def _is_near(one: Vector, other: Vector, tolerance: float) -> bool:
     return isinstance(one, bytes) and isinstance(other, bytes) and _are_near(one, other, tolerance)
 
 
-def _are_near(one: bytes, other: bytes, tolerance: float) -> bool:
+def _are_near(one: bytes, other: bytes, tolerance: Tolerance) -> bool:
     if len(one) != len(other):
         return False
-    return all(abs(a - b) <= tolerance for a, b in zip(_floats(one), _floats(other), strict=True))
+    pairs = zip(_floats(one), _floats(other), strict=True)
+    return all(math.isclose(a, b, rel_tol=tolerance.part, abs_tol=tolerance.least) for a, b in pairs)
 
 
 def _floats(values: bytes) -> tuple[float, ...]:

@@ -130,6 +130,7 @@ def config(**vectors: Any) -> dict[str, Any]:
         (config(size=4, distance="Cosine"), ["length 1"]),
         (config(size={"size": 4, "distance": "Cosine"}), ["the vectors size"]),
         (config(a={"size": 4, "distance": "Dot", "datatype": "uint8"}), ["the vectors a have whole numbers"]),
+        (config(size=4, distance="Cosine", datatype="uint8"), ["whole numbers"]),
         (config(a={"size": 4, "distance": "Dot", "datatype": "turbo4"}), ["turbo"]),
         ({"params": {"sparse_vectors": {"words": {}}}}, []),
         ({}, []),

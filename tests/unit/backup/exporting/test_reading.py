@@ -109,7 +109,7 @@ async def test_a_slow_peer_is_left_for_another(ground: Ground, shards: int) -> N
 
 async def test_a_collection_is_read_as_one_content(ground: Ground) -> None:
     """What an import compares with a manifest."""
-    found = await read_content(ground.peers, "docs", [(None, 2)], limits=FAST)
+    found = await read_content(ground.peers, "docs", None, shards=2, limits=FAST)
 
     assert str(found) == content_of(points(400))
 

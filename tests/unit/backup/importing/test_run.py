@@ -331,6 +331,25 @@ async def test_a_target_that_holds_something_else_is_not_proven_and_the_next_cal
         assert here.cluster.points(TARGET) == points(90)
 
 
+async def test_points_that_two_keys_exchanged_are_found() -> None:
+    """Counts are right then, and so is the content of both keys together."""
+    async with ground() as here:
+        here.cluster.create("docs", sharding_method="custom")
+        here.cluster.create_keys("docs", {"x": points(20), "y": points(20, start=20)})
+        kept = await here.exported("docs")
+
+        def spoil(_: int, method: str, path: str) -> None:
+            if path.endswith("/points/count"):
+                shards = list(here.cluster.world.named(TARGET).shards.values())
+                one, other = (next(iter(shard.replicas.values())) for shard in shards)
+                if 0 in one.points:
+                    one.points, other.points = other.points, one.points
+
+        here.cluster.knobs.on_request = spoil
+        with pytest.raises(NotProven, match="point 0 is another"):
+            await here.take(kept)
+
+
 async def test_vectors_compared_by_cosine_may_differ_by_rounding_and_by_no_more() -> None:
     """A server makes them of length 1, and another processor sees that otherwise in the last bit."""
     async with ground() as here:

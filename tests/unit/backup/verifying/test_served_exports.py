@@ -95,7 +95,7 @@ async def test_what_the_server_holds_otherwise_than_the_export_is_bad() -> None:
         proof = await verifier(here).prove(kept, Level.RESTORED)
 
         (problem,) = proof.problems
-        assert "ids or payloads" in problem
+        assert problem == "the payload of point 0 is another than was exported"
         assert proof.content == content_of(kept)
         assert await is_clean(here)
 
