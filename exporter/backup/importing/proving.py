@@ -66,7 +66,9 @@ class Prover:
                 await self._count(layout.key, self._plan.points_of(layout.key))
         with step(self._progress, "read all points back"):
             found = await self._contents()
-        others = [key for key, content in found.items() if difference(self._wanted(key), content, vectors=True)]
+        others = [
+            key for key, content in found.items() if difference(self._wanted(key), content, vectors=True)
+        ]
         return Proven(points, total([*found.values()]), tuple(await self._compared(others)))
 
     async def _indexes(self) -> None:
