@@ -54,6 +54,22 @@ async def begun(
     return Begun(_new(survey, cluster, encoding, now, points), frozenset())
 
 
+def is_another(record: ExportRecord, survey: Survey) -> bool:
+    """Whether the collection was deleted and made anew since the export began.
+
+    Where no uuid is told a peer that was started again says nothing of that: it may count anew.
+    """
+    starts = starts_of(survey)
+    stayed = all(starts.get(name) == began for name, began in record.started.items())
+    return record.uuid != survey.uuid or (stayed and _fallen(record, survey))
+
+
+def _fallen(record: ExportRecord, survey: Survey) -> bool:
+    """Whether fewer operations are counted than before, on a server that tells no uuid: without a cluster."""
+    behind = (number < record.op_numbers.get(name, 0) for name, number in numbers_of(survey).items())
+    return record.uuid is None and any(behind)
+
+
 def _new(survey: Survey, cluster: str, encoding: Encoding, now: float, points: int | None) -> ExportRecord:
     return ExportRecord(
         id=layout.new_id(now),
@@ -80,9 +96,7 @@ def _why_not(
         return "it is too old"
     if record.uuid != survey.uuid:
         return "the collection was deleted and made anew since"
-    # a server without a cluster tells no uuid
-    behind = any(number < record.op_numbers.get(name, 0) for name, number in numbers_of(survey).items())
-    if record.uuid is None and behind:
+    if _fallen(record, survey):
         return "operations were counted anew since: the collection was perhaps made anew"
     keys: set[ShardKey] = {key.key for key in survey.keys} or {None}
     if not {chunk.key for chunk in record.chunks} | set(record.done) <= keys:

@@ -20,7 +20,7 @@ from exporter.backup.exporting.consistency import Verdict, judged
 from exporter.backup.exporting.losses import inexact, losses
 from exporter.backup.exporting.reading import PointReader
 from exporter.backup.exporting.records import Header, Point
-from exporter.backup.exporting.resuming import Begun, begun
+from exporter.backup.exporting.resuming import Begun, begun, is_another
 from exporter.backup.finishing import to_its_end, tried
 from exporter.backup.progress import Progress, Silent, step
 from exporter.backup.shelf import Shelf
@@ -280,7 +280,7 @@ class _Run:
             raise JobError(
                 f"no peer answers after the last point of {name} was read; the next run goes on here"
             )
-        if not after.exists or after.uuid != self._record.uuid:
+        if not after.exists or is_another(self._record, after):
             raise JobError(f"{name} was deleted while it was exported, or made anew")
         return after, await _counted(after, self._readers, ground)
 

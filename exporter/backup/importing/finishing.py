@@ -21,6 +21,9 @@ from exporter.qdrant import keeping
 
 log = get_logger()
 
+# Looks at green, one after the other, before it is believed: the optimizers of a changed threshold are made
+# behind the answer to the PATCH, and until then it is as green as it was.
+GREEN_LOOKS = 2
 # Looks at grey before it is woken once more: it may be grey for a moment between two optimizations.
 GREY_LOOKS = 3
 GREY = "grey"
@@ -91,10 +94,11 @@ class Finisher:
 
     async def _green(self) -> None:
         """Wait until all is indexed: whoever is shown the target must not search without an index."""
-        began, pause, grey = self._clock.monotonic(), self._limits.green_look_seconds, 0
+        began, pause, green, grey = self._clock.monotonic(), self._limits.green_look_seconds, 0, 0
         while True:
             found = keeping.read_description(await self._target.ask(keeping.describe(self._target.name)))
-            if found.status == GREEN:
+            green = green + 1 if found.status == GREEN else 0
+            if green == GREEN_LOOKS:
                 return
             if found.optimizer_status != "ok":
                 raise JobError(f"it is not indexed, an optimizer failed: {printable(found.optimizer_status)}")

@@ -356,6 +356,27 @@ async def test_a_collection_made_anew_midway_is_begun_anew(ground: Ground, *, at
     assert leftovers(ground, manifest) == []
 
 
+async def test_a_collection_made_anew_midway_is_seen_where_no_uuid_is_told() -> None:
+    """A server without a cluster tells none, and counts operations anew."""
+    async with ground_of(SnapshotCluster(standalone=True)) as ground:
+        ground.cluster.create("docs", points(300))
+        for _ in range(3):
+            ground.cluster.world.upsert("docs", points(300))
+        looks = []
+
+        def recreate(peer: int, method: str, path: str) -> None:
+            if path.endswith(SCROLL):
+                looks.append(path)
+                if len(looks) == 2:
+                    ground.cluster.recreate("docs", points(300))
+
+        ground.cluster.knobs.on_request = recreate
+        with pytest.raises(JobError, match="made anew"):
+            await exported(ground, chunk_bytes=SMALL_CHUNK)
+
+        assert await ground.sets() == []
+
+
 async def test_points_that_a_scroll_leaves_out_make_a_set_incomplete(ground: Ground) -> None:
     """Nobody wrote, and fewer came than are counted."""
     original = ground.cluster.world.read

@@ -386,6 +386,35 @@ async def test_a_scratch_target_changes_no_thresholds_and_is_left_for_its_remova
         assert await here.shelf.thresholds() == []
 
 
+async def test_an_alias_shows_the_target_once_it_is_indexed_also_where_green_came_too_early() -> None:
+    """The optimizers of a changed threshold are made behind the answer: until then it stays green."""
+    async with ground() as here:
+        here.cluster.create("docs", points(30))
+        kept = await here.exported("docs")
+        looks: list[str] = []
+        shown: list[str] = []
+
+        def look(_: int, method: str, path: str) -> None:
+            world = here.cluster.world
+            if not path.startswith("/collections") or TARGET not in world.collections:
+                return
+            replicas = [
+                one for shard in world.named(TARGET).shards.values() for one in shard.replicas.values()
+            ]
+            if method == "GET" and path == f"/collections/{TARGET}" and here.threshold(TARGET) != NO_INDEXING:
+                looks.append("yellow" if len(looks) in (1, 2) else "green")
+                for replica in replicas:
+                    replica.status = looks[-1]
+            if path.endswith("/aliases"):
+                shown.append(replicas[0].status)
+
+        here.cluster.knobs.on_request = look
+        await here.take(kept, switch_alias="live")
+
+        assert shown == ["green"]
+        assert looks[:5] == ["green", "yellow", "yellow", "green", "green"]
+
+
 async def test_strict_mode_and_fan_out_come_when_all_is_there() -> None:
     """Limits would stand in the way of the load."""
     async with ground() as here:
