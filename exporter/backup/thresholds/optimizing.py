@@ -128,8 +128,8 @@ class Optimizing:
 
     @property
     def is_gone(self) -> bool:
-        """Somebody answered, and nobody who did has it."""
-        return bool(self.peers) and not self.exists
+        """All answered, and nobody has it. One alone proves nothing: who joins a cluster has none yet."""
+        return bool(self.peers) and not self.silent and not self.exists
 
     @property
     def uuid(self) -> str | None:

@@ -178,6 +178,9 @@ def _searches(moment: Moment, terms: VacuumTerms) -> Gate:
     said = "too few searches were answered" if p95 is None else f"p95 is {p95 * MILLISECONDS:,.1f} ms"
     if limit is None:
         return Gate("searches", True, f"{said}; no limit is set")
+    segments = moment.seen.segments
+    if p95 is None and segments and not any(one.live for one in segments):
+        return Gate("searches", True, "no point is left that a search could find")
     if p95 is None:
         return Gate("searches", False, f"{said} to compare their p95 with the limit; set p95_limit to 0")
     return Gate("searches", p95 <= limit, f"{said}, limit {limit * MILLISECONDS:,.1f} ms")

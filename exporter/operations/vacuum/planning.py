@@ -50,9 +50,11 @@ def choose(segments: Sequence[SegmentSeen], own: Settings, terms: VacuumTerms) -
     `segments`: those of all its replicas.
     """
     found = [segment for segment in segments if is_worth_it(segment, terms)]
-    reclaimable_bytes = sum(segment.reclaimable_bytes for segment in found)
-    # a segment without a live point says nothing of its bytes
-    if not found or (reclaimable_bytes < terms.min_reclaim_bytes and all(one.live for one in found)):
+    usual_bytes = _usual_bytes(segments)
+    # a segment without a live point says nothing of its bytes: it is judged by the others' points
+    reclaimable_bytes = sum(one.reclaimable_bytes if one.live else usual_bytes * one.deleted for one in found)
+    is_known = usual_bytes > 0 or all(one.live for one in found)
+    if not found or (is_known and reclaimable_bytes < terms.min_reclaim_bytes):
         return Choice((), (), {}, {}, _why_nothing(found, reclaimable_bytes, terms))
     found.sort(key=lambda one: (-one.reclaimable_bytes, -one.deleted, one.peer, one.shard, one.uuid or ""))
     change = _lowered(found, own)
@@ -157,14 +159,18 @@ def _lowered(victims: Sequence[SegmentSeen], own: Settings) -> dict[str, float]:
 
 def _needed_bytes(rewritten: Sequence[SegmentSeen], segments: Sequence[SegmentSeen]) -> dict[str, int]:
     """Return the free disk that rewriting these takes on each peer, were it all at once."""
-    live = sum(one.live for one in segments)
-    held = sum(one.vector_bytes + one.payload_bytes for one in segments)
-    usual_bytes = held / live if live else 0.0
+    usual_bytes = _usual_bytes(segments)
     needed: dict[str, int] = {}
     for one in rewritten:
         folder_bytes = FOLDER_FACTOR * _raw_bytes(one, usual_bytes) + FOLDER_BYTES
         needed[one.peer] = needed.get(one.peer, 0) + math.ceil(SERVER_FACTOR * folder_bytes)
     return needed
+
+
+def _usual_bytes(segments: Sequence[SegmentSeen]) -> float:
+    """Return what a live point holds; 0 where there is none."""
+    live = sum(one.live for one in segments)
+    return sum(one.vector_bytes + one.payload_bytes for one in segments) / live if live else 0.0
 
 
 def _raw_bytes(segment: SegmentSeen, usual_bytes: float) -> float:

@@ -16,6 +16,7 @@ from exporter.backup.progress import Progress, Silent, step
 from exporter.backup.shelf import Shelf
 from exporter.backup.survey import PeerAt
 from exporter.backup.thresholds.changing import change
+from exporter.backup.thresholds.intents import open_intents
 from exporter.backup.thresholds.optimizing import Optimizing, optimizing
 from exporter.backup.thresholds.putting_back import put_back
 from exporter.backup.words import Purpose, ThresholdIntent
@@ -43,6 +44,9 @@ log = get_logger()
 # Free disk of each peer's storage in bytes, by its label; None where nobody can say.
 FreeBytes = Callable[[], Awaitable[Mapping[str, int | None]]]
 LOOK_SECONDS = 2.0  # level 4 walks every segment: more often would be felt, and a rewrite takes minutes
+# Of all collections of the peer: with ten thousand of them a look takes seconds, and is a tenth of the time.
+REST_FACTOR = 9
+LONGEST_REST_SECONDS = 60.0
 SEARCHES_A_LOOK = FEWEST_ANSWERS  # so that a rewrite of a second has a p95 too
 PATCH_SECONDS = 10.0  # before 1.18.1 the answer waits for what runs; we look what came instead
 UNCHANGED = "unchanged"
@@ -141,6 +145,8 @@ class Vacuum:
         began = self._clock.monotonic()
         with step(self._progress, f"{printable(collection)}: looking"):
             planned = await _planned(ground, searches)
+            if planned.plan.victims and not self._terms.dry_run and await self._is_put_back(ground):
+                planned = await _planned(ground, searches)
         plan = planned.plan
         before = weigh(planned.seen.segments)
         if plan.refusals:
@@ -163,6 +169,22 @@ class Vacuum:
             took_seconds=round(report.took_seconds, 3),
         )
         return report
+
+    async def _is_put_back(self, ground: _Ground) -> bool:
+        """Put back what a run that was killed left changed, or this one would take it for the owner's wish.
+
+        Return whether there was anything. Raises JobRefused where it cannot be put back now.
+        """
+        found = await open_intents(self._shelf, cluster=ground.cluster, collection=ground.collection)
+        if not found:
+            return False
+        back = await put_back(found[-1], self._shelf, ground.peers, ground.clock, ground.limits)
+        if not back.done:
+            raise JobRefused(
+                f"no vacuum of {printable(ground.collection)}: thresholds that an earlier run changed are not"
+                f" put back: {back.reason}"
+            )
+        return True
 
 
 def _searches_of(ground: _Ground) -> Searches:
@@ -201,7 +223,7 @@ async def _planned(ground: _Ground, searches: Searches) -> _Planned:
 async def _looked(ground: _Ground) -> Optimizing:
     """Look at all peers. Raises JobError where there is no such collection."""
     seen = await optimizing(ground.peers, ground.collection, ground.limits)
-    if seen.is_gone and not seen.silent:
+    if seen.is_gone:
         raise JobError(f"there is no collection {printable(ground.collection)}")
     return seen
 
@@ -311,11 +333,15 @@ class _Run:
     async def _watched(self, watch: Watch) -> End:
         """Look, and search, until there is an end."""
         ground = self._ground
+        look_seconds = 0.0
         while True:
             if not watch.is_quiet:
                 await self._searches.measure(SEARCHES_A_LOOK)
-            await asyncio.sleep(LOOK_SECONDS)
+            rest_seconds = min(look_seconds * REST_FACTOR, LONGEST_REST_SECONDS)
+            await asyncio.sleep(max(LOOK_SECONDS, rest_seconds))
+            began = ground.clock.monotonic()
             now = await optimizing(ground.peers, ground.collection, ground.limits)
+            look_seconds = ground.clock.monotonic() - began
             if not now.silent:
                 self._last = now  # of what is not seen nothing can be told
             if now.is_gone or (now.exists and now.uuid != self._before.uuid):

@@ -35,4 +35,6 @@ def _idle(seen: Optimizing, terms: VacuumTerms) -> VacuumPlan | None:
     """Return a plan to do nothing; None where there is something to do, or not all is seen."""
     choice = choose(seen.segments, settings_of(seen), terms)
     plan = VacuumPlan(seen.collection, (), (), sight_of(seen), {}, {}, {}, choice.note)
-    return None if choice.victims or plan.refusals else plan
+    # one without a live point is judged by the points of others, of which a sweep keeps the victims' alone
+    is_sure = all(one.live for one in seen.segments)
+    return None if choice.victims or plan.refusals or not is_sure else plan

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from exporter.backup.thresholds.optimizing import Optimizing, PeerWork, RunSeen
+from exporter.backup.thresholds.optimizing import Optimizing, PeerWork, RunSeen, SegmentSeen
 from exporter.operations.vacuum.gates import Moment, gates_of, settings_of
 from exporter.operations.vacuum.words import Gate, Settings, VacuumTerms, Window
 
@@ -146,6 +146,17 @@ def test_slow_searches_close_a_gate(name: str) -> None:
     gates = gates_of(replace(GOOD, p95_seconds=p95), replace(TERMS, p95_limit_seconds=limit))
 
     assert Gate("searches", ok, detail) in gates
+
+
+def test_a_collection_without_a_live_point_needs_no_searches() -> None:
+    """It could never be vacuumed else; one that holds a point can be searched."""
+    dead = SegmentSeen("a", 0, "u", "indexed", 0, 900, 0, 0, {})
+    empty = replace(GOOD, seen=seen(segments=(dead,)), p95_seconds=None)
+
+    assert closed(empty) == []
+    assert [gate.name for gate in closed(replace(empty, seen=seen(segments=(replace(dead, live=1),))))] == [
+        "searches"
+    ]
 
 
 WINDOWS = {

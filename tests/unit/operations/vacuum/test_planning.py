@@ -130,6 +130,14 @@ CASES = {
     "a segment without a live point hides its bytes and is a victim all the same": Case(
         [segment("x", 0, 3_000)], ["x"], terms=VacuumTerms()
     ),
+    "one without a live point is judged by the others' points": Case(
+        [segment("x", 0, 3_000), segment("y", 50_000, 0)], [], terms=VacuumTerms()
+    ),
+    "and is a victim where those make it worth its while": Case(
+        [segment("x", 0, 3_000), segment("y", 50_000, 0)],
+        ["x"],
+        terms=VacuumTerms(min_reclaim_bytes=3_000 * KB),
+    ),
     "before 1.17 segments have no names": Case([segment(None, 7_000, 3_000)], [""]),
 }
 

@@ -168,6 +168,66 @@ async def test_where_the_own_thresholds_suffice_it_is_only_triggered() -> None:
         assert not [call for call in docs.store.calls if call.what.startswith("put")]
 
 
+async def lowered_by_a_killed_run(docs: Ground) -> None:
+    """Leave thresholds as a run does that was killed right after its PATCH, once all is rewritten."""
+    docs.cluster.knobs.pace.held = True
+    running = asyncio.ensure_future(docs.run())
+    while not docs.patches():
+        await asyncio.sleep(0.5)
+    await asyncio.sleep(1.0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    docs.cluster.optimizers.finish("docs")
+    docs.cluster.knobs.pace.held = False
+
+
+async def test_what_a_killed_run_lowered_is_not_taken_for_the_owners_wish() -> None:
+    """By it the next one would only be triggered, also where nobody knows of room for it."""
+    async with ground(version="1.16.3") as docs:
+        docs.delete()
+        await lowered_by_a_killed_run(docs)
+        docs.delete(says_green=True)
+        docs.free = {}
+
+        with pytest.raises(VacuumRefused, match="storage_path"):
+            await docs.run()
+
+        assert (docs.patches(), docs.thresholds()) == ([PUT, BACK], OWN)
+        assert await docs.shelf.thresholds() == []
+
+
+async def test_while_it_cannot_be_put_back_no_other_vacuum_begins() -> None:
+    """Its plan would be made by thresholds that are nobody's."""
+    async with ground(version="1.16.3") as docs:
+        docs.delete()
+        await lowered_by_a_killed_run(docs)
+        docs.delete(says_green=True)
+        docs.cluster.knobs.fail("PATCH", "/collections/docs", 400, text="not now")
+
+        with pytest.raises(JobRefused, match=r"that an earlier run changed are not put back: .*not now"):
+            await docs.run()
+
+        assert len(await docs.shelf.thresholds()) == 1
+
+
+async def test_a_look_that_takes_long_is_followed_by_a_long_rest(docs: Ground) -> None:
+    """With very many collections it is felt, and must not be all that the server does."""
+    docs.cluster.knobs.pace.seconds = 100.0
+
+    async def slow(_: int, method: str, path: str) -> None:
+        if "telemetry" in path:
+            await asyncio.sleep(2.0)
+
+    docs.cluster.knobs.on_request = slow
+
+    report = await docs.run()
+
+    triggered = docs.cluster.lines().index("PATCH /collections/docs")
+    looks = docs.cluster.lines()[triggered:].count("GET /telemetry?details_level=4") / len(docs.peers)
+    assert report.outcome is VacuumOutcome.DONE
+    assert looks < 15  # 100 s of rewriting, each look with its rest 20 s; without one it were 25 and more
+
+
 async def test_a_patch_that_no_optimizer_follows_is_told(docs: Ground) -> None:
     """After half a minute in which none began; the thresholds are put back."""
     kept = [docs.cluster.optimizers.segments("docs", number, number)[0] for number in range(3)]
@@ -304,6 +364,24 @@ async def test_a_collection_that_never_gets_quiet_keeps_the_intent_open(docs: Gr
     assert report.outcome is VacuumOutcome.DONE
     assert report.thresholds == "open: 1 optimizations wait"
     assert docs.patches() == [PUT]
+
+
+async def test_a_peer_that_has_no_collection_yet_is_no_word_that_it_was_deleted(docs: Ground) -> None:
+    """As one that joins the cluster while the others are away: the intent stays."""
+    docs.cluster.knobs.pace.seconds = 30.0
+
+    async def away() -> None:
+        await docs.cluster.kill(1)
+        await docs.cluster.kill(2)
+        docs.cluster.world.delete("docs")  # the scripted peers have one world: peer 0 knows of none any more
+
+    docs.after_patch(away)
+
+    report = await docs.run()
+
+    assert report.outcome is VacuumOutcome.LOST
+    assert report.thresholds.startswith("open: ")
+    assert len(await docs.shelf.thresholds()) == 1
 
 
 async def test_a_key_that_may_only_read_is_told_so(docs: Ground) -> None:
