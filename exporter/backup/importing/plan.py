@@ -6,14 +6,13 @@ those of the export.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from exporter.backup.importing.words import ImportOptions, ImportPlan
 from exporter.backup.restoring import schema
 from exporter.backup.restoring.plan import aliases_wanted
-from exporter.backup.restoring.refusals import ANYWAY, target_refusals
+from exporter.backup.restoring.refusals import other_way, target_refusals
 from exporter.backup.restoring.words import Step, TargetSeen
 from exporter.backup.thresholds.changing import INDEXING_THRESHOLD
 from exporter.backup.words import (
@@ -31,6 +30,7 @@ from exporter.printable import printable
 from exporter.qdrant import keeping
 from exporter.qdrant.asked import Asked
 
+ANYWAY = "--force imports it all the same"
 # Nothing is indexed: what is loaded would be built into an index again and again.
 NO_INDEXING = 0
 # What a server needs for a point is seldom less than twice what it takes in a chunk.
@@ -43,7 +43,7 @@ def plan(
     """Say what will be done. Raises JobRefused with everything that stands against it."""
     manifest = stored.manifest
     if manifest.kind is not SetKind.EXPORT:
-        raise JobRefused(_restore_instead(manifest, options))
+        raise JobRefused(other_way(manifest, options.as_restore))
     problems = [*_of_the_set(stored, options), *seen.troubles]
     if seen.peers:
         problems += _of_keys(manifest, seen)
@@ -109,10 +109,10 @@ def threshold_of(config: Mapping[str, Any]) -> float | None:
 def _of_the_set(stored: StoredSet, options: ImportOptions) -> Iterator[str]:
     manifest = stored.manifest
     if manifest.state is SetState.INCOMPLETE and not options.force:
-        yield f"it is incomplete ({'; '.join(manifest.problems)}); {_anyway()}"
+        yield f"it is incomplete ({'; '.join(manifest.problems)}); {ANYWAY}"
     if stored.is_bad and not options.force:
         failed = next(proof for proof in stored.proofs if not proof.good)
-        yield f"it failed its proof ({'; '.join(failed.problems)}); {_anyway()}"
+        yield f"it failed its proof ({'; '.join(failed.problems)}); {ANYWAY}"
 
 
 def _of_keys(manifest: Manifest, seen: TargetSeen) -> Iterator[str]:
@@ -131,15 +131,6 @@ def _of_room(manifest: Manifest, seen: TargetSeen, options: ImportOptions) -> It
         free = options.free_bytes.get(peer.label)
         if free is not None and free < needed:
             yield f"{peer.label} has {free:,} bytes free, and {needed:,} are needed at the least"
-
-
-def _restore_instead(manifest: Manifest, options: ImportOptions) -> str:
-    words = ["qdrant-exporter", "backup", "restore", manifest.id]
-    if options.target is not None:
-        words += ["--into" if options.into else "--as", options.target]
-    words += ["--aliases"] if options.aliases else []
-    words += ["--switch-alias", options.switch_alias] if options.switch_alias else []
-    return f"backup {manifest.id} is a snapshot, which is restored: {shlex.join(words)}"
 
 
 def _steps(manifest: Manifest, seen: TargetSeen, options: ImportOptions) -> Iterator[Step]:
@@ -185,7 +176,3 @@ def _warnings(stored: StoredSet, seen: TargetSeen) -> Iterator[str]:
 
 def _factor(manifest: Manifest) -> int:
     return int((manifest.config.get("params") or {}).get("replication_factor") or 1)
-
-
-def _anyway() -> str:
-    return ANYWAY.replace("restores", "imports")

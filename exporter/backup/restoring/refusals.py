@@ -88,7 +88,7 @@ def refusals(
 ) -> tuple[str, ...]:
     """Say everything that stands against it, for people; () when nothing does. `record`: see `resumed`."""
     if stored.manifest.kind is SetKind.EXPORT:
-        return (import_instead(stored.manifest, options),)
+        return (other_way(stored.manifest, options),)
     problems = [*_of_the_set(stored, options), *seen.troubles]
     if seen.peers:
         problems += _of_versions(stored.manifest, seen, options)
@@ -104,14 +104,16 @@ def target_refusals(
     return (*_of_the_name(manifest, seen, options, record), *_of_aliases(manifest, seen, options))
 
 
-def import_instead(manifest: Manifest, options: RestoreOptions) -> str:
-    """Say what to write in place of a restore: an export has no archive that a server would take."""
-    words = ["qdrant-exporter", "backup", "import", manifest.id]
+def other_way(manifest: Manifest, options: RestoreOptions) -> str:
+    """Say what to write in place of a restore or an import, where the set is of the other kind."""
+    is_export = manifest.kind is SetKind.EXPORT
+    what = "an export, which is imported" if is_export else "a snapshot, which is restored"
+    words = ["qdrant-exporter", "backup", "import" if is_export else "restore", manifest.id]
     if options.target is not None:
         words += ["--into" if options.into else "--as", options.target]
     words += ["--aliases"] if options.aliases else []
     words += ["--switch-alias", options.switch_alias] if options.switch_alias else []
-    return f"backup {manifest.id} is an export, which is imported: {printable(shlex.join(words))}"
+    return f"backup {manifest.id} is {what}: {printable(shlex.join(words))}"
 
 
 def room_refusals(seen: TargetSeen, options: RestoreOptions, uploads: Iterable[ShardUpload]) -> Iterator[str]:
