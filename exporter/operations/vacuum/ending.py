@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from exporter.backup.calling import Limits
 from exporter.backup.thresholds.optimizing import CANCELLED, ERROR, RUNNING, YELLOW, Optimizing, RunSeen
 from exporter.operations.vacuum.planning import left_of
 from exporter.operations.vacuum.words import Settings, VacuumOutcome, Victim
@@ -34,14 +35,15 @@ class Watch:
     """What the looks since a vacuum was triggered show, taken together."""
 
     def __init__(
-        self, victims: Iterable[Victim], put: Settings, before: Optimizing, *, at: float, lost_seconds: float
+        self, victims: Iterable[Victim], put: Settings, before: Optimizing, *, at: float, limits: Limits
     ) -> None:
         self._victims = tuple(victims)
         self._put = put  # the thresholds in force meanwhile
         self._old = {_key(run) for run in before.runs}
         self._began = self._heard = at  # monotonic seconds
-        self._lost_seconds = lost_seconds
+        self._limits = limits
         self._quiet_since: float | None = None
+        self._rewritten_since: float | None = None  # from then on no victim was left
         self._runs: dict[RunKey, RunSeen] = {}  # the log keeps 16 of a shard: what was seen is kept here
         self.left = self._victims
 
@@ -69,21 +71,33 @@ class Watch:
         self.left = left_of(self._victims, now.segments, self._put)
         if not (now.is_quiet or _is_stopped(now)):
             self._quiet_since = None
-            return None
+            return self._kept_busy(now, at)
         if self._quiet_since is None:
             self._quiet_since = at
         if at - self._quiet_since < QUIET_SECONDS:
             return None
         return self._ended(now, at)
 
+    def _kept_busy(self, now: Optimizing, at: float) -> End | None:
+        """Writers may keep the optimizers busy for ever: that is the reconciler's to wait for."""
+        if self.left:
+            self._rewritten_since = None
+            return None
+        if self._rewritten_since is None:
+            self._rewritten_since = at
+        if at - self._rewritten_since < self._limits.busy_seconds:
+            return None
+        words = f"{len(self._victims)} segments were rewritten, and it was not quiet since: {now.why_not_quiet}"
+        return End(VacuumOutcome.DONE, words)
+
     def _lost(self, now: Optimizing, at: float) -> End | None:
         """A peer that does not answer may be restarting, and may be rewriting all the same."""
         self._quiet_since = None
-        if at - self._heard < self._lost_seconds:
+        if at - self._heard < self._limits.lost_seconds:
             return None
         silent = ", ".join(printable(label) for label in sorted(now.silent))
-        words = f"{silent} did not answer for {self._lost_seconds:g} s, so nobody can say what became of it"
-        return End(VacuumOutcome.LOST, words)
+        words = f"{silent} did not answer for {self._limits.lost_seconds:g} s"
+        return End(VacuumOutcome.LOST, f"{words}, so nobody can say what became of it")
 
     def _ended(self, now: Optimizing, at: float) -> End | None:
         """Say how it ended, now that nothing runs or waits any more; None: it may still begin."""

@@ -277,7 +277,7 @@ class _Run:
             put_by(plan.change, settings_of(self._before)),
             self._before,
             at=ground.clock.monotonic(),
-            lost_seconds=ground.limits.lost_seconds,
+            limits=ground.limits,
         )
         name = printable(ground.collection)
         with step(self._progress, f"{name}: rewriting {len(plan.victims)} segments"):
@@ -286,7 +286,8 @@ class _Run:
         took_seconds = ground.clock.monotonic() - began
         after = weigh(self._last.segments, await disk_bytes(ground.peers, self._last))
         with step(self._progress, f"{name}: putting thresholds back"):
-            thresholds = await self._thresholds(intent, end)
+            patience_seconds = ground.limits.busy_seconds if watch.is_quiet else 0.0
+            thresholds = await self._thresholds(intent, end, patience_seconds)
         return VacuumReport(
             collection=ground.collection,
             outcome=end.outcome,
@@ -351,10 +352,10 @@ class _Run:
             if end is not None:
                 return end
 
-    async def _thresholds(self, intent: ThresholdIntent | None, end: End) -> str:
+    async def _thresholds(self, intent: ThresholdIntent | None, end: End, patience_seconds: float) -> str:
         """Put back at the first quiet moment, and say what came of it.
 
-        Where that does not come, or a peer is lost, the intent stays open and its reconciler goes on.
+        Where that does not come within so long, the intent stays open and its reconciler goes on.
         """
         if intent is None:
             return UNCHANGED
@@ -368,6 +369,6 @@ class _Run:
                 others = f"; set by another meanwhile, and left: {', '.join(back.foreign)}"
                 return f"{BACK}{others if back.foreign else ''}"
             waited_seconds = ground.clock.monotonic() - began
-            if end.outcome is VacuumOutcome.LOST or waited_seconds >= ground.limits.busy_seconds:
+            if waited_seconds >= patience_seconds:
                 return f"{OPEN}{back.reason}"
             await asyncio.sleep(LOOK_SECONDS)

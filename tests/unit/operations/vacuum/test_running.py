@@ -384,6 +384,21 @@ async def test_a_peer_that_has_no_collection_yet_is_no_word_that_it_was_deleted(
     assert len(await docs.shelf.thresholds()) == 1
 
 
+async def test_writers_that_keep_the_optimizers_busy_do_not_keep_a_vacuum_for_ever(docs: Ground) -> None:
+    """All victims are gone and something always runs: after a while the thresholds are the reconciler's."""
+    running = asyncio.ensure_future(docs.run())
+    while not docs.patches():
+        await asyncio.sleep(0.5)
+    docs.cluster.knobs.queued_optimizations = 1
+    report = await running
+
+    assert report.outcome is VacuumOutcome.DONE
+    assert report.detail == "3 segments were rewritten, and it was not quiet since: 1 optimizations wait"
+    assert (report.thresholds, docs.patches()) == ("open: 1 optimizations wait", [PUT])
+    assert 20.0 <= report.took_seconds < 40.0
+    assert len(await docs.shelf.thresholds()) == 1
+
+
 async def test_a_key_that_may_only_read_is_told_so(docs: Ground) -> None:
     """And no intent stays."""
     docs.cluster.knobs.fail("PATCH", "/collections/docs", 403)
