@@ -87,8 +87,8 @@ class Watch:
             self._rewritten_since = at
         if at - self._rewritten_since < self._limits.busy_seconds:
             return None
-        words = f"{len(self._victims)} segments were rewritten, and it was not quiet since: {now.why_not_quiet}"
-        return End(VacuumOutcome.DONE, words)
+        words = f"{len(self._victims)} segments were rewritten, and it was not quiet since"
+        return End(VacuumOutcome.DONE, f"{words}: {now.why_not_quiet}")
 
     def _lost(self, now: Optimizing, at: float) -> End | None:
         """A peer that does not answer may be restarting, and may be rewriting all the same."""
