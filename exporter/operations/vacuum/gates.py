@@ -212,9 +212,8 @@ def _disk(moment: Moment) -> Gate:
     if not moment.change:
         # the server would begin by itself at the next update: it checks the room, and we change nothing
         return Gate("disk", True, f"{said}; no threshold is changed")
-    advice = (
-        "set clusters[].peers[].storage_path where its storage is mounted here, or use Qdrant 1.19's quotas"
-    )
+    # /quotas (1.19) tells a share of the disk and not its size
+    advice = "set clusters[].peers[].storage_path, where its storage is mounted here"
     return Gate("disk", False, f"{said}; {advice}")
 
 
