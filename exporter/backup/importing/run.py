@@ -24,7 +24,7 @@ from exporter.backup.progress import Progress, Silent
 from exporter.backup.restoring.plan import default_target
 from exporter.backup.restoring.proving import take_mark_away
 from exporter.backup.restoring.refusals import begun, finished, resumed
-from exporter.backup.restoring.schema import Mark, keeps_metadata
+from exporter.backup.restoring.schema import Mark, keeps_metadata, mark_of
 from exporter.backup.restoring.settling import NotProven
 from exporter.backup.restoring.target import Target
 from exporter.backup.restoring.words import TargetSeen
@@ -171,10 +171,9 @@ class _Run:
 
     async def _make(self) -> None:
         """Make the target, and write down on which servers it is as soon as it is there."""
-        record = self._record
         await self._bulk.open(self._seen)
         maker = Maker(self.plan, self._seen, self._target, self._clock)
-        await self._keep(peers=await maker.create(Mark(record.id, record.set_id, scratch=record.scratch)))
+        await self._keep(peers=await maker.create(self._mark))
         await self._bulk.bind()
         await maker.fill_in()
 
@@ -191,7 +190,19 @@ class _Run:
         await loader.load(self._loaded)
 
     async def _loaded(self, number: int) -> None:
+        await self._check_mark()
         await self._keep(uploaded=(*self._record.uploaded, number))
+
+    async def _check_mark(self) -> None:
+        """See that the target is the one that was made: points are sent by its name, which may be another's.
+
+        Raises JobError. Where nobody answers nothing is known, and who sends sees that too.
+        """
+        if not keeps_metadata(self._seen.oldest):
+            return
+        found = (await self._target.look()).description
+        if found is not None and mark_of(found.config) != self._mark:
+            raise JobError(f"somebody deleted {printable(self._target.name)} and made it anew meanwhile")
 
     async def _prove(self) -> Imported:
         """Compare, then do what comes last."""
@@ -253,6 +264,11 @@ class _Run:
             await self._keep(**changed)
         except StoreError as error:
             log.warning("import.unnoted", collection=printable(self.plan.target), error=str(error))
+
+    @property
+    def _mark(self) -> Mark:
+        record = self._record
+        return Mark(record.id, record.set_id, scratch=record.scratch)
 
     @property
     def _words(self) -> str:

@@ -331,6 +331,31 @@ async def test_a_target_that_holds_something_else_is_not_proven_and_the_next_cal
         assert here.cluster.points(TARGET) == points(90)
 
 
+async def test_a_target_that_somebody_made_anew_meanwhile_gets_no_further_chunk() -> None:
+    """Points are sent by its name. Their own alias shows nothing of it, and the next call refuses."""
+    async with ground() as here:
+        here.cluster.create("docs", points(200))
+        kept = await here.exported("docs")
+        sent: list[str] = []
+
+        def recreate(_: int, method: str, path: str) -> None:
+            if method == "PUT" and f"{TARGET}/points" in path:
+                sent.append(path)
+                if len(sent) == 2:
+                    here.cluster.world.delete(TARGET)
+                    here.cluster.create(TARGET, points(10, start=1_000))
+
+        here.cluster.knobs.on_request = recreate
+        with pytest.raises(JobError, match="and made it anew meanwhile"):
+            await here.take(kept, switch_alias="live")
+
+        assert len(kept.manifest.chunks) == 5
+        assert len(sent) == 2
+        assert here.cluster.world.aliases == {}
+        with pytest.raises(JobRefused, match="nothing that exists is written to"):
+            await here.take(kept, switch_alias="live")
+
+
 async def test_points_that_two_keys_exchanged_are_found() -> None:
     """Counts are right then, and so is the content of both keys together."""
     async with ground() as here:
