@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from exporter.config.jobs import JobSettings
 from exporter.config.time_windows import parse_clock, time_zone
+from exporter.errors import JobRefused
 from exporter.jobs.bodies.backup import chosen
 from exporter.jobs.bodies.means import Means
 from exporter.jobs.runner import LOCK_PATIENCE_SECONDS
@@ -104,6 +105,8 @@ class VacuumChore:
         except VacuumRefused as error:
             details = "; ".join(gate.detail for gate in error.plan.refusals)
             return Part(collection, Outcome.SKIPPED, Reason.REFUSED, details, figures=_planned(error.plan))
+        except JobRefused as error:  # something began since, or is not put back yet: nothing was lowered
+            return Part(collection, Outcome.SKIPPED, Reason.REFUSED, str(error))
 
 
 def terms_of(job: JobSettings) -> VacuumTerms:

@@ -10,6 +10,7 @@ import pytest
 
 from exporter.backup.calling import Limits
 from exporter.backup.survey import PeerAt
+from exporter.backup.words import FieldChange, Purpose, ThresholdIntent
 from exporter.board import Board
 from exporter.config.backup import BackupSettings
 from exporter.config.jobs import JobSettings, WindowSettings
@@ -206,6 +207,23 @@ async def test_a_collection_whose_gates_are_closed_is_skipped_with_all_that_stan
     assert "500" in part.detail
     assert part.figures["victims"] == 3
     assert room.patches() == []
+
+
+async def test_a_collection_whose_thresholds_are_not_put_back_yet_is_skipped(room: Room) -> None:
+    """A killed vacuum lowered them, and the server takes nothing now."""
+    docs = room.cluster.world.named("docs")
+    change = FieldChange("deleted_threshold", 0.2, 0.1, 0.2)
+    known = ("20270115T080000Z-00000a", CLUSTER, "docs", docs.uuid, Purpose.VACUUM)
+    intent = ThresholdIntent(*known, 1.0, "it", (change,))
+    await room.means.shelf.save_thresholds(intent)
+    docs.config["optimizer_config"]["deleted_threshold"] = 0.1
+    room.cluster.knobs.fail("PATCH", "/collections/docs", 400, text="not now")
+
+    (part,) = await room.done()
+
+    assert (part.outcome, part.reason) == (Outcome.SKIPPED, Reason.REFUSED)
+    assert "not now" in part.detail
+    assert await room.means.shelf.thresholds() == [intent]
 
 
 async def test_without_a_word_about_the_disk_thresholds_are_not_lowered(room: Room) -> None:
