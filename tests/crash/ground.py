@@ -19,12 +19,14 @@ from typing import Any
 import yaml
 
 from exporter.backup import layout
+from exporter.backup.exporting.stored import read_points
+from exporter.backup.exporting.vectors import plain
 from exporter.backup.shelf import Shelf
 from exporter.backup.storage.bandwidth import Bandwidth
 from exporter.backup.storage.lease import GRACE_SECONDS, LEASE_SECONDS, Lease
 from exporter.backup.storage.local import LocalStore
 from exporter.backup.storage.paths import UNFINISHED
-from exporter.backup.words import Manifest, RestoreState, SetState, StoredSet
+from exporter.backup.words import Manifest, RestoreState, SetKind, SetState, StoredSet
 from tests.crash.verb import Life
 from tests.kit.snapshot_cluster import Points, SnapshotCluster, points
 from tests.kit.snapshot_cluster.archives import open_collection_archive
@@ -159,7 +161,8 @@ class Scene:
 
     def write_config(self, *jobs: Mapping[str, Any], poll: Mapping[str, Any] | None = None) -> None:
         """Write the configuration that every life reads."""
-        peers = [{"url": url} for url in self.urls]
+        # where there is room enough for a vacuum
+        peers = [{"url": url, "storage_path": str(self.folder)} for url in self.urls]
         document: dict[str, Any] = {
             "clusters": [
                 {"name": CLUSTER, "peers": peers, "poll": dict(poll or {}), "probes": {"enabled": False}}
@@ -260,6 +263,14 @@ class Scene:
         names = sorted({path.removeprefix(f"{layout.LOCKS}/").rpartition("/")[0] for path in paths})
         return [name for name in names if await lease.holder(name) is not None]
 
+    async def exported(self, manifest: Manifest) -> Points:
+        """Decode all chunks of an export: what they hold is proven by what the manifest says of them."""
+        found: Points = {}
+        for chunk in manifest.chunks:
+            async for batch in read_points(self.store, manifest, chunk):
+                found |= {point.id: [plain(point.vectors), point.payload] for point in batch}
+        return found
+
     def leftovers(self) -> Iterator[Path]:
         """Yield half-written files in the store."""
         yield from (path for path in (self.folder / "store").rglob("*") if path.name.startswith(UNFINISHED))
@@ -293,10 +304,11 @@ class Ground(Scene):
             manifest = one.manifest
             total = manifest.points
             assert total is not None
-            assert self._found_in(manifest) == points(total), f"{manifest.id} looks complete and is not"
+            opened = self._found_in if manifest.kind is SetKind.SNAPSHOT else self.exported
+            assert await opened(manifest) == points(total), f"{manifest.id} looks complete and is not"
         return found
 
-    def _found_in(self, manifest: Manifest) -> Points:
+    async def _found_in(self, manifest: Manifest) -> Points:
         """Open all archives of a set, and return the points of the replicas that count."""
         found: Points = {}
         place = layout.place(manifest.cluster, manifest.collection, manifest.id)

@@ -1,50 +1,23 @@
 """Verbs of backups killed at every step: what looks whole is whole, and the next start leaves nothing behind.
 
-`CRASH_KILLS` says how many of all steps, drawn by `CRASH_SEED`; `make crash` kills at 300 of them.
+`CRASH_KILLS` says at how many of all steps, drawn by `CRASH_SEED`, of these verbs and of the chores besides;
+`make crash` kills at 300 of them.
 """
 
 from __future__ import annotations
 
-import os
 import random
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from exporter import exit_codes
-from tests.crash.ground import COLLECTION, DAY_SECONDS, PAST_LEASE_SECONDS, Ended, Ground, Kill, ground_in
+from tests.crash.ground import COLLECTION, DAY_SECONDS, Ended, ground_in
+from tests.crash.killing import KILLS, SEED, Seen, Verb, chosen, every_kill, killed
 
-KILLS = int(os.environ.get("CRASH_KILLS", "8"))
-SEED = int(os.environ.get("CRASH_SEED", "7"))
 KEPT = 2  # sets, by the configuration
 SETS_TO_PRUNE = 2
-# A life that is killed with a request on its way ends before, while or after the server does it.
-ON_ITS_WAY_SECONDS = 0.004
-# How often the next life is killed too, and how often one comes before the lease of the dead is over.
-AGAIN, AT_ONCE = 0.3, 0.3
-
-
-@dataclass
-class Verb:
-    """A verb that may be run again and again, and what must be true when one came to its end."""
-
-    ground: Ground
-
-    async def prepare(self) -> None:
-        """Make that it has something to do."""
-
-    def arguments(self) -> tuple[str, ...]:
-        raise NotImplementedError
-
-    def is_done(self, ended: Ended) -> bool:
-        """Whether a life did what it was run for, or had nothing left to do."""
-        return ended.code == exit_codes.DONE
-
-    async def check(self) -> None:
-        """See that what it was run for is done; that nothing else is left is seen by the caller."""
 
 
 class Backup(Verb):
@@ -57,6 +30,8 @@ class Backup(Verb):
     async def check(self) -> None:
         newest = (await self.ground.sets())[0]
         assert newest.manifest.points == self.ground.points
+        assert await self.ground.shelf.intents() == []
+        assert self.ground.on_servers() == []
 
 
 class Verify(Verb):
@@ -111,91 +86,6 @@ class Prune(Verb):
         # a proof that was killed just after its target's removal seems to be under way for a day
         in_use = {record.set_id for record in await self.ground.shelf.restores()}
         assert {one.manifest.id for one in sets[KEPT:]} <= in_use
-
-
-@dataclass
-class Seen:
-    """What is printed."""
-
-    steps: dict[str, int] = field(default_factory=dict)  # of each verb, in one life
-    kills: Counter[str] = field(default_factory=Counter)
-    survived: int = 0  # by a life that ended before its kill
-    locked: int = 0  # lives that came too soon
-    left: Counter[str] = field(default_factory=Counter)  # what the dead left, before the next start
-
-    def __str__(self) -> str:
-        steps = ", ".join(f"{name} {number}" for name, number in self.steps.items())
-        kills = ", ".join(f"{name} {number}" for name, number in self.kills.items())
-        left = ", ".join(f"{name} {number}" for name, number in self.left.items())
-        return (
-            f"steps: {steps}\n  kills: {kills}; {self.survived} lives ended before theirs,"
-            f" {self.locked} found the lock of the dead\n  left by the dead, and cleared up: {left}"
-        )
-
-
-async def every_kill(verbs: dict[str, Verb], seen: Seen, dice: random.Random) -> list[tuple[str, Kill]]:
-    """Let each verb live once, unharmed, and return a kill for every step that it took."""
-    kills: list[tuple[str, Kill]] = []
-    for name, verb in verbs.items():
-        await verb.prepare()
-        ended = await verb.ground.live(*verb.arguments())
-        assert ended.code == exit_codes.DONE, ended.output
-        await verb.check()
-        assert ended.steps is not None
-        seen.steps[name] = ended.requests + ended.steps
-        for number in range(1, ended.requests + 1):
-            delay = dice.choice((0.0, dice.uniform(0.0, ON_ITS_WAY_SECONDS)))
-            kills.append((name, Kill(at_request=number, after_request_seconds=delay)))
-        kills += [(name, Kill(at_step=number)) for number in range(1, ended.steps + 1)]
-    return kills
-
-
-def chosen(kills: list[tuple[str, Kill]], dice: random.Random) -> Iterator[tuple[str, Kill]]:
-    """Draw as many as are asked for, each step once before one comes twice."""
-    left: list[tuple[str, Kill]] = []
-    for _ in range(KILLS):
-        if not left:
-            left = dice.sample(kills, len(kills))
-        yield left.pop()
-
-
-async def note_what_is_left(ground: Ground, seen: Seen) -> None:
-    """See that what looks whole is whole, and count what a death left."""
-    await ground.sets()
-    seen.left["intents"] += bool(await ground.shelf.intents())
-    seen.left["snapshots"] += bool(ground.on_servers())
-    seen.left["fragments"] += bool(await ground.shelf.fragments())
-    seen.left["half-written files"] += any(True for _ in ground.leftovers())
-    seen.left["scratch targets"] += bool(ground.target.world.collections)
-    seen.left["locks"] += bool(await ground.held_locks())
-
-
-async def killed(name: str, verb: Verb, kill: Kill, seen: Seen, dice: random.Random) -> None:
-    """Let one life be killed, and see what the next makes of it."""
-    ground = verb.ground
-    await verb.prepare()
-    while True:
-        ended = await ground.live(*verb.arguments(), kill=kill)
-        assert ended.was_killed or verb.is_done(ended), ended.output
-        seen.kills[name] += ended.was_killed
-        seen.survived += not ended.was_killed
-        await note_what_is_left(ground, seen)
-        if ended.was_killed and dice.random() < AT_ONCE:
-            ended = await ground.live(*verb.arguments())
-            assert verb.is_done(ended) or ended.code == exit_codes.LOCKED, ended.output
-            seen.locked += ended.code == exit_codes.LOCKED
-        ground.wait(PAST_LEASE_SECONDS)
-        if dice.random() >= AGAIN:
-            break
-        kill = Kill(at_seconds=dice.uniform(0.02, 0.3))
-    ended = await ground.live(*verb.arguments())
-    assert verb.is_done(ended), ended.output
-    await ground.sets()
-    await verb.check()
-    assert await ground.held_locks() == []
-    if isinstance(verb, Backup):
-        assert await ground.shelf.intents() == []
-        assert ground.on_servers() == []
 
 
 async def test_a_verb_killed_at_any_step_leaves_nothing_false_and_the_next_one_clears_up(

@@ -5,7 +5,8 @@ when that life ended, its exit status. Forked, because imports take longer than 
 `qdrant-exporter` with its arguments, in a world of its own:
 
 - its wall clock is ahead, for whatever waits for minutes between two lives;
-- its event loop runs faster, for whatever waits for seconds in one;
+- its event loop and its monotonic clock run faster, for whatever waits for seconds in one;
+- a chunk of an export holds one page, so that there are several;
 - before each of its changes to a file or directory below `store` it takes a step, and may die there.
 """
 
@@ -25,14 +26,19 @@ from typing import Any
 
 import exporter.app
 import exporter.backup.storage.objects
+import exporter.backup_verbs.exporting
+import exporter.backup_verbs.importing
 import exporter.backup_verbs.looking
 import exporter.backup_verbs.proving
 import exporter.backup_verbs.pruning
 import exporter.backup_verbs.restoring
 import exporter.backup_verbs.taking
+import exporter.backup_verbs.vacuuming
 import exporter.one_look  # noqa: F401  # what the verbs import late, all before the first fork
+from exporter.backup.exporting.taking import export
 from exporter.cli import main as command
 
+CHUNK_BYTES = 1
 CHANGES = frozenset({"os.link", "os.rename", "os.remove", "os.mkdir", "os.rmdir"})
 
 
@@ -52,11 +58,10 @@ class HurriedLoop(asyncio.SelectorEventLoop):
     """A loop for which more seconds pass than for others."""
 
     def __init__(self, speed: float) -> None:
-        self._speed = speed
         super().__init__(_HurriedSelector(speed))
 
     def time(self) -> float:
-        return time.monotonic() * self._speed
+        return time.monotonic()  # in a hurry too
 
 
 class _HurriedSelector(DefaultSelector):
@@ -106,6 +111,8 @@ def live(life: Life) -> int:
         os.dup2(output, standard)
     really = time.time
     time.time = lambda: really() + life.ahead_seconds
+    ticking = time.monotonic
+    time.monotonic = lambda: ticking() * life.speed
     if not life.has_engine:
         sys.modules["qdrant_edge"] = None  # type: ignore[assignment]  # what Python says: not installed
     asyncio.set_event_loop_policy(HurriedPolicy(life.speed))
@@ -126,6 +133,7 @@ def live(life: Life) -> int:
 
 
 def main() -> None:
+    export.__kwdefaults__["chunk_bytes"] = CHUNK_BYTES
     for line in sys.stdin:
         life = Life(**json.loads(line))
         pid = os.fork()
