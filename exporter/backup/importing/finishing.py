@@ -78,13 +78,11 @@ class Finisher:
         )
 
     async def finish(self) -> tuple[str, ...]:
-        """Wait for the index; set fan-out, limits and aliases; return which settings are others now.
+        """Set fan-out, limits and aliases; return which settings are others now.
 
         Raises SourceError, JobError.
         """
         name, config = self._target.name, self._plan.manifest.config
-        with step(self._progress, "wait for the index"):
-            await self._green()
         if later := schema.afterwards(config):
             await self._target.do_surely(keeping.patch_collection(name, later))
         for alias in aliases_wanted(self._plan.manifest, self._options.as_restore):
@@ -92,8 +90,15 @@ class Finisher:
         found = keeping.read_description(await self._target.ask(keeping.describe(name)))
         return schema.config_differences(config, found.config)
 
+    async def indexed(self) -> None:
+        """Wait until all is indexed: whoever is shown the target must not search without an index.
+
+        Raises SourceError, JobError.
+        """
+        with step(self._progress, "wait for the index"):
+            await self._green()
+
     async def _green(self) -> None:
-        """Wait until all is indexed: whoever is shown the target must not search without an index."""
         began, pause, green, grey = self._clock.monotonic(), self._limits.green_look_seconds, 0, 0
         while True:
             found = keeping.read_description(await self._target.ask(keeping.describe(self._target.name)))

@@ -214,6 +214,8 @@ class _Run:
             return self._imported(proven, "nobody's", ())
         intent = await self._bulk.intent()
         foreign = () if intent is None else await self._finisher.put_back(intent)
+        await self._finisher.indexed()
+        await self._check_mark()  # the index may have taken hours
         differences = await self._finisher.finish()
         await self._keep(state=RestoreState.DONE)
         if keeps_metadata(self._seen.oldest):

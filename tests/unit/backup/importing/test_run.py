@@ -356,6 +356,25 @@ async def test_a_target_that_somebody_made_anew_meanwhile_gets_no_further_chunk(
             await here.take(kept, switch_alias="live")
 
 
+async def test_a_target_made_anew_while_it_was_indexed_is_shown_by_no_alias() -> None:
+    """It was proven, and is another by then."""
+    async with ground() as here:
+        here.cluster.create("docs", points(30))
+        kept = await here.exported("docs")
+
+        def recreate(_: int, method: str, path: str) -> None:
+            if (method, path) == ("GET", f"/collections/{TARGET}") and here.threshold(TARGET) != NO_INDEXING:
+                here.cluster.knobs.on_request = None
+                here.cluster.world.delete(TARGET)
+                here.cluster.create(TARGET, points(10))
+
+        here.cluster.knobs.on_request = recreate
+        with pytest.raises(JobError, match="and made it anew meanwhile"):
+            await here.take(kept, switch_alias="live")
+
+        assert here.cluster.world.aliases == {}
+
+
 async def test_points_that_two_keys_exchanged_are_found() -> None:
     """Counts are right then, and so is the content of both keys together."""
     async with ground() as here:
