@@ -337,3 +337,5 @@ class ThresholdIntent:
     opened_at: float  # Unix seconds
     owner: str  # host and process, for people
     changes: tuple[FieldChange, ...]
+    # When they were asked for and then not seen, so that they may still come; None: that is known.
+    unseen_at: float | None = None

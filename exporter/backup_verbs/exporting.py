@@ -13,6 +13,7 @@ from exporter.backup_verbs.showing import Showing
 from exporter.backup_verbs.taking import code_of, part_document, parts_of, stored_text
 from exporter.clock import SystemClock
 from exporter.config.settings import Settings
+from exporter.errors import StoreMissing
 from exporter.jobs.words import Outcome, Part
 
 
@@ -34,7 +35,7 @@ async def export_now(settings: Settings, wanted: Wanted, showing: Showing) -> in
         chosen.name, format="export", encoding=wanted.encoding.value, allow_lossy=wanted.allow_lossy
     )
     async with opened(settings, clock) as it, reached(settings, chosen, clock) as peers:
-        begun = {record.id for record in await it.shelf.exports()}
+        begun = await _begun(it)
         with showing.progress() as progress:
             means = means_of(settings, it, peers, progress)
             parts = await parts_of(it, means, job, chosen.name, wanted.collections)
@@ -45,6 +46,14 @@ async def export_now(settings: Settings, wanted: Wanted, showing: Showing) -> in
     else:
         _show(parts, stored, begun, showing)
     return code_of(parts)
+
+
+async def _begun(it: Opened) -> frozenset[str]:
+    """Return the ids of exports that were begun before; none in a directory that is yet to be made."""
+    try:
+        return frozenset(record.id for record in await it.shelf.exports())
+    except StoreMissing:
+        return frozenset()
 
 
 async def _stored(it: Opened, cluster: str, part: Part) -> Manifest | None:

@@ -58,6 +58,12 @@ class Bulk:
         if found.uuid is not None:
             await bound(self._shelf, intent, found.uuid)
 
+    async def drop(self) -> None:
+        """Forget the intent: the server did not make the target. Raises StoreError."""
+        intent = await self.intent()
+        if intent is not None:
+            await self._shelf.close_thresholds(intent.id)
+
     async def intent(self) -> ThresholdIntent | None:
         """Return what is open; None where nothing is changed, or not any more. Raises StoreError."""
         if not self._changes:

@@ -21,6 +21,7 @@ from exporter.backup.importing.plan import plan
 from exporter.backup.importing.proving import Proven, Prover
 from exporter.backup.importing.words import Imported, ImportLimits, ImportOptions, ImportPlan
 from exporter.backup.progress import Progress, Silent
+from exporter.backup.restoring.making import may_be_there
 from exporter.backup.restoring.plan import default_target
 from exporter.backup.restoring.proving import take_mark_away
 from exporter.backup.restoring.refusals import begun, finished, resumed
@@ -173,7 +174,13 @@ class _Run:
         """Make the target, and write down on which servers it is as soon as it is there."""
         await self._bulk.open(self._seen)
         maker = Maker(self.plan, self._seen, self._target, self._clock)
-        await self._keep(peers=await maker.create(self._mark))
+        try:
+            peers = await maker.create(self._mark)
+        except SourceError as error:
+            if not may_be_there(error):
+                await tried(self._bulk.drop())
+            raise
+        await self._keep(peers=peers)
         await self._bulk.bind()
         await maker.fill_in()
 

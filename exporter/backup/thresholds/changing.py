@@ -206,4 +206,5 @@ async def _set(
         kind = JobDenied if sent.denied else JobError
         raise kind(f"{name}: the server does not take other thresholds: {sent.reason}")
     if sent.outcome is Patched.UNSEEN:
+        await ground.shelf.save_thresholds(replace(intent, unseen_at=ground.clock.now()))
         raise JobError(f"{name}: other thresholds were asked for, and are not seen: {sent.reason}")

@@ -205,6 +205,8 @@ class Optimizing:
         stopped = self.is_grey or any(peer.optimizer_error for peer in self.peers)
         if self.queued and not stopped:
             yield f"{self.queued} optimizations wait"
+        if self.queued is None and any(tells_queue(peer.version) for peer in self.holders):
+            yield "no peer says what waits to be optimized"
 
 
 def number_of(value: Any) -> float | None:
@@ -261,20 +263,21 @@ async def _of_peer(peer: PeerAt, collection: str, limits: Limits) -> PeerWork | 
 async def _queued(
     peers: Sequence[PeerAt], works: Sequence[PeerWork], collection: str, limits: Limits
 ) -> int | None:
-    """Ask one peer for what waits on all; None where it cannot say."""
-    able = {work.label for work in works if work.has_it and _tells_queue(work.version)}
-    peer = next((peer for peer in peers if peer.label in able), None)
-    if peer is None:
-        return None
-    try:
-        asked = kept_segments.optimizations(collection)
-        answer = await peer.courier.call(asked, deadline_seconds=limits.hello_seconds)
-        return kept_segments.read_optimizations(answer)
-    except SourceError:
-        return None
+    """Ask the peers, one after the other, for what waits on all of them; None where nobody can say."""
+    able = {work.label for work in works if work.has_it and tells_queue(work.version)}
+    asked = kept_segments.optimizations(collection)
+    for peer in peers:
+        if peer.label in able:
+            try:
+                answer = await peer.courier.call(asked, deadline_seconds=limits.hello_seconds)
+                return kept_segments.read_optimizations(answer)
+            except SourceError:
+                continue
+    return None
 
 
-def _tells_queue(version: str) -> bool:
+def tells_queue(version: str) -> bool:
+    """Whether a server of this version can say what waits to be optimized."""
     return supports(parse_version(version), "optimizations")
 
 

@@ -29,6 +29,8 @@ log = get_logger()
 # A run that follows another begins within milliseconds (seen on 1.18.3); what a flush or a writer begins
 # comes with the flush interval, which is 5 s.
 LOOK_SECONDS = 5.0
+# A change whose answer was lost may wait in the consensus of a cluster that was busy or had no leader.
+UNSEEN_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,7 @@ class _Attempt:
         stale = of_another(intents, seen.uuid)
         if stale:
             await self._closed(stale, "thresholds.gone")
-        plan = planned([one for one in intents if one not in stale], seen)
+        plan = planned([one for one in intents if one not in stale], seen, now=self._clock.now())
         if isinstance(plan, _Plan) and not plan.values:
             return await self._closed(plan.intents, "thresholds.closed", plan.foreign)
         return plan if isinstance(plan, _Plan) else self._open(plan)
@@ -175,7 +177,7 @@ class _Attempt:
         return PutBack(self._intent.collection, done=False, reason=reason, foreign=foreign)
 
 
-def planned(intents: Sequence[ThresholdIntent], seen: Optimizing) -> _Plan | str:
+def planned(intents: Sequence[ThresholdIntent], seen: Optimizing, *, now: float) -> _Plan | str:
     """Say what is to be put back, nothing where all is as it was; or why not now. Pure.
 
     `intents` of this collection, oldest first; `seen` has it. A peer that is silent may have been asked to
@@ -192,4 +194,6 @@ def planned(intents: Sequence[ThresholdIntent], seen: Optimizing) -> _Plan | str
     if seen.silent:
         return next(f"{printable(label)} does not answer: {why}" for label, why in seen.silent.items())
     foreign = tuple(field for field, state in states.items() if state is FieldState.FOREIGN)
+    if not values and any(0 <= now - (one.unseen_at or 0.0) < UNSEEN_SECONDS for one in intents):
+        return "a change that was asked for and not seen may still come"
     return _Plan(tuple(intents), seen, values, foreign)

@@ -71,8 +71,8 @@ class Means:
         return {label: int(value) for label, value in self._told(cluster, DISK_FREE)}
 
     async def free_disks(self, cluster: str) -> dict[str, int]:
-        """Return the same with the disks that are mounted here and that nobody polls."""
-        return {**await asyncio.to_thread(self.disks_of, cluster), **self.free_bytes(cluster)}
+        """Return the same of this moment where the disks are mounted here; else as polls told it."""
+        return {**self.free_bytes(cluster), **await asyncio.to_thread(self.disks_of, cluster)}
 
     def reclaimable_bytes(self, cluster: str) -> dict[str, float]:
         """Return what a rebuild of segments would free, by collection, where polls told it."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from exporter.backup.calling import Limits
 from exporter.backup.thresholds.optimizing import CANCELLED, ERROR, RUNNING, YELLOW, Optimizing, RunSeen
 from exporter.operations.vacuum.planning import left_of
-from exporter.operations.vacuum.words import Settings, VacuumOutcome, Victim
+from exporter.operations.vacuum.words import Settings, VacuumOutcome, Victim, segments_text
 from exporter.printable import printable
 
 QUIET_SECONDS = 5.0  # between the first and the last of the looks that show nothing
@@ -87,7 +87,7 @@ class Watch:
             self._rewritten_since = at
         if at - self._rewritten_since < self._limits.busy_seconds:
             return None
-        words = f"{len(self._victims)} segments were rewritten, and it was not quiet since"
+        words = f"{segments_text(len(self._victims))} rewritten, and it was not quiet since"
         return End(VacuumOutcome.DONE, f"{words}: {now.why_not_quiet}")
 
     def _lost(self, now: Optimizing, at: float) -> End | None:
@@ -105,7 +105,7 @@ class Watch:
         if failure:
             return End(VacuumOutcome.FAILED, failure)
         if not self.left and not now.is_grey:
-            return End(VacuumOutcome.DONE, f"{len(self._victims)} segments were rewritten")
+            return End(VacuumOutcome.DONE, f"{segments_text(len(self._victims))} rewritten")
         if at - self._began < START_SECONDS:
             return None
         if now.is_grey:

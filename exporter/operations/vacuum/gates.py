@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from exporter.backup.thresholds.optimizing import GREY, Optimizing, number_of
+from exporter.backup.thresholds.optimizing import GREY, Optimizing, number_of, tells_queue
 from exporter.operations.vacuum.words import (
     DEFAULT_DELETED_THRESHOLD,
     DEFAULT_MINIMUM,
@@ -20,7 +20,7 @@ from exporter.operations.vacuum.words import (
 )
 from exporter.printable import printable
 from exporter.qdrant.kept import ACTIVE
-from exporter.qdrant.versions import parse_version, supports
+from exporter.qdrant.versions import parse_version
 
 THREADS = "max_optimization_threads"
 GREEN = "green"
@@ -150,7 +150,7 @@ def _optimizers(seen: Optimizing) -> Iterator[str]:
         yield f"{printable(run.name)} runs on {printable(run.peer)}, shard {run.shard}"
     if seen.queued:
         yield f"{seen.queued} optimizations wait"
-    if seen.queued is None and any(_tells_queue(peer.version) for peer in seen.holders):
+    if seen.queued is None and any(tells_queue(peer.version) for peer in seen.holders):
         yield "no peer says what waits to be optimized"
 
 
@@ -220,10 +220,6 @@ def _disk(moment: Moment) -> Gate:
 def _values(seen: Optimizing, field: str) -> list[float]:
     values = (number_of(peer.config.get(field)) for peer in seen.holders)
     return [value for value in values if value is not None]
-
-
-def _tells_queue(version: str) -> bool:
-    return supports(parse_version(version), "optimizations")
 
 
 def _named(seen: Optimizing, node: int) -> str:

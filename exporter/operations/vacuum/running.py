@@ -35,6 +35,7 @@ from exporter.operations.vacuum.words import (
     VacuumReport,
     VacuumTerms,
     Weight,
+    segments_text,
 )
 from exporter.printable import printable
 from exporter.qdrant import keeping
@@ -154,7 +155,7 @@ class Vacuum:
         if not plan.victims:
             report = _unsent(plan, End(VacuumOutcome.NOTHING, plan.note), before)
         elif self._terms.dry_run:
-            words = f"{len(plan.victims)} segments would be rewritten"
+            words = f"{segments_text(len(plan.victims))} would be rewritten"
             report = _unsent(plan, End(VacuumOutcome.PLANNED, words), before)
         else:
             before = replace(before, disk_bytes=await disk_bytes(self._peers, planned.seen))

@@ -137,6 +137,11 @@ class VacuumOutcome(StrEnum):
         return self in (VacuumOutcome.DONE, VacuumOutcome.NOTHING, VacuumOutcome.PLANNED)
 
 
+def segments_text(number: int) -> str:
+    """Return a number of segments, for people."""
+    return "1 segment" if number == 1 else f"{number:,} segments"
+
+
 # How `VacuumReport.thresholds` begins where they are not back yet.
 OPEN = "open: "
 

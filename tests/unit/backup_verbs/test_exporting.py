@@ -70,6 +70,14 @@ async def test_an_export_comes_back_as_it_was(tmp_path: Path, cluster: SnapshotC
     assert await room.shelf.thresholds() == []
 
 
+async def test_a_directory_that_is_not_there_yet_is_made(tmp_path: Path, cluster: SnapshotCluster) -> None:
+    """As by `backup run`."""
+    room = Room(tmp_path)
+    room.folder.rmdir()
+
+    assert await export_now(room.settings(*cluster.urls), wanted(), Answer().showing) == exit_codes.DONE
+
+
 async def test_writers_are_told_and_are_no_failure(tmp_path: Path, cluster: SnapshotCluster) -> None:
     """With the reason, to people and to programs."""
     told, read = Answer(), Answer(is_json=True)

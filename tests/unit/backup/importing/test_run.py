@@ -281,6 +281,19 @@ async def test_a_disk_that_is_full_ends_it_at_once(status: int, text: str) -> No
         assert len([line for line in here.cluster.lines() if "/points?" in line]) <= LIMITS.streams
 
 
+async def test_a_target_that_may_not_be_made_leaves_no_thresholds_to_put_back() -> None:
+    """There is no collection whose thresholds are changed."""
+    async with ground() as here:
+        here.cluster.create("docs", points(90))
+        kept = await here.exported("docs")
+        here.cluster.knobs.fail("PUT", f"/collections/{TARGET}", 403, times=9)
+
+        with pytest.raises(JobError, match="403"):
+            await here.take(kept)
+
+        assert await here.shelf.thresholds() == []
+
+
 async def test_a_peer_that_dies_midway_ends_it_and_its_return_lets_it_go_on() -> None:
     """The others took the rest; but nobody can say of all replicas that they are right."""
     async with ground() as here:

@@ -50,7 +50,14 @@ def test_a_server_that_was_restarted_is_grey_and_its_queue_waits_for_nobody_else
 def test_what_waits_where_all_is_green_is_about_to_run() -> None:
     """Seen for some milliseconds after a PATCH."""
     assert alone(f"{VACUUM}/after.telemetry_4", queued=1).why_not_quiet == "1 optimizations wait"
-    assert alone(f"{VACUUM}/after.telemetry_4", queued=None).is_quiet
+
+
+def test_what_nobody_says_is_not_taken_for_nothing() -> None:
+    """Not where the version could say it; before 1.17 the statuses of shards are all there is."""
+    seen = alone(f"{VACUUM}/after.telemetry_4", queued=None)
+
+    assert seen.why_not_quiet == "no peer says what waits to be optimized"
+    assert alone("v1.16.3/single/vacuum/after.telemetry_4", queued=None).is_quiet
 
 
 def test_three_recorded_peers_are_joined_by_their_replicas() -> None:
@@ -113,12 +120,13 @@ async def test_all_peers_are_asked_and_one_of_them_for_the_queue(scene: Scene) -
 
 
 async def test_a_queue_that_nobody_tells_is_unknown(scene: Scene) -> None:
-    """The call fails where a peer does; telemetry does not."""
+    """Each peer is asked for it, and what nobody tells is not nothing."""
     scene.cluster.knobs.fail("GET", "/optimizations", 500, times=9)
 
     seen = await scene.look()
 
-    assert (seen.queued, seen.is_quiet) == (None, True)
+    assert (seen.queued, seen.is_quiet) == (None, False)
+    assert sum("optimizations" in line for line in scene.cluster.lines()) == 3
 
 
 async def test_while_a_peer_is_silent_the_queue_is_not_asked_for(scene: Scene) -> None:

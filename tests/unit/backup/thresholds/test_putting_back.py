@@ -237,6 +237,18 @@ async def test_a_patch_without_an_answer_that_was_done_is_seen_to_be(scene: Scen
     assert len(scene.patches) == 2
 
 
+async def test_a_change_that_was_never_seen_is_waited_for(scene: Scene) -> None:
+    """It may still come out of the cluster's consensus, when all looks as it was."""
+    intent = await scene.left(unseen_at=scene.ground.clock.now())
+
+    result = await scene.put_back(intent)
+
+    assert result.reason == "a change that was asked for and not seen may still come"
+    old = await scene.left(unseen_at=scene.ground.clock.now() - 600.0)
+    assert await scene.put_back(old) == DONE
+    assert scene.patches == []
+
+
 async def test_a_patch_that_is_refused_leaves_the_intent_open(scene: Scene) -> None:
     """With the server's reason."""
     intent = await vacuumed(scene)

@@ -393,7 +393,7 @@ async def test_writers_that_keep_the_optimizers_busy_do_not_keep_a_vacuum_for_ev
     report = await running
 
     assert report.outcome is VacuumOutcome.DONE
-    assert report.detail == "3 segments were rewritten, and it was not quiet since: 1 optimizations wait"
+    assert report.detail == "3 segments rewritten, and it was not quiet since: 1 optimizations wait"
     assert (report.thresholds, docs.patches()) == ("open: 1 optimizations wait", [PUT])
     assert 20.0 <= report.took_seconds < 40.0
     assert len(await docs.shelf.thresholds()) == 1
