@@ -12,7 +12,6 @@ when that life ended, its exit status. Forked, because imports take longer than 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
@@ -21,7 +20,6 @@ import time
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
-from selectors import DefaultSelector
 from typing import Any
 
 import exporter.app
@@ -37,6 +35,7 @@ import exporter.backup_verbs.vacuuming
 import exporter.one_look  # noqa: F401  # what the verbs import late, all before the first fork
 from exporter.backup.exporting.taking import export
 from exporter.cli import main as command
+from tests.kit.hurried import hurry
 
 CHUNK_BYTES = 1
 CHANGES = frozenset({"os.link", "os.rename", "os.remove", "os.mkdir", "os.rmdir"})
@@ -52,36 +51,6 @@ class Life:
     speed: float = 1.0
     dies_at_step: int | None = None
     has_engine: bool = False  # whether the extra `edge` is installed
-
-
-class HurriedLoop(asyncio.SelectorEventLoop):
-    """A loop for which more seconds pass than for others."""
-
-    def __init__(self, speed: float) -> None:
-        super().__init__(_HurriedSelector(speed))
-
-    def time(self) -> float:
-        return time.monotonic()  # in a hurry too
-
-
-class _HurriedSelector(DefaultSelector):
-    def __init__(self, speed: float) -> None:
-        self._speed = speed
-        super().__init__()
-
-    def select(self, timeout: float | None = None) -> Any:
-        return super().select(None if timeout is None else timeout / self._speed)
-
-
-class HurriedPolicy(asyncio.DefaultEventLoopPolicy):
-    """Makes such loops."""
-
-    def __init__(self, speed: float) -> None:
-        self._speed = speed
-        super().__init__()
-
-    def new_event_loop(self) -> asyncio.AbstractEventLoop:
-        return HurriedLoop(self._speed)
 
 
 class Steps:
@@ -111,11 +80,9 @@ def live(life: Life) -> int:
         os.dup2(output, standard)
     really = time.time
     time.time = lambda: really() + life.ahead_seconds
-    ticking = time.monotonic
-    time.monotonic = lambda: ticking() * life.speed
     if not life.has_engine:
         sys.modules["qdrant_edge"] = None  # type: ignore[assignment]  # what Python says: not installed
-    asyncio.set_event_loop_policy(HurriedPolicy(life.speed))
+    hurry(life.speed)
     steps = Steps(life.dies_at_step)
     sys.addaudithook(steps.hear)
     sys.argv = ["qdrant-exporter", *life.arguments]

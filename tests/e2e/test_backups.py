@@ -4,104 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shlex
 import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
-import yaml
 
-from exporter.backup.content import ContentHash
-from exporter.backup.shelf import Shelf
-from exporter.backup.storage.opening import open_store
-from exporter.clock import SystemClock
-from exporter.config.backup import StoreSettings
-from exporter.jobs.locks import Locks
-from tests.kit.daemons import RunningDaemon, eventually, run_command
+from tests.e2e.jobs_ground import NIGHTLY, PROOF, Ground, content, flip_a_byte, needs_engine
+from tests.kit.daemons import eventually
 from tests.kit.snapshot_cluster import SnapshotCluster, points
 
 if find_spec("qdrant_edge") is not None:
     from tests.unit.embedded.kit import SMALL_CONFIG, Served, serving
 
-needs_engine = pytest.mark.skipif(
-    find_spec("qdrant_edge") is None, reason="the embedded server's engine is not installed: make setup"
-)
-
-CLOCK = SystemClock()
 POINTS = 300
-NOBODY = "http://127.0.0.1:9/"  # alerts are looked at where the daemon shows them
-POLL = {"fast": "500ms", "medium": "500ms", "slow": "1s", "deadline": "5s", "budget_ratio": 0.5}
-# Nothing is due while these tests run.
-NIGHTLY = {"name": "nightly", "kind": "backup", "schedule": {"cron": "0 0 29 2 *"}}
-PROOF = {"name": "proof", "kind": "verify", "level": 4, "schedule": {"cron": "0 0 29 2 *"}}
-TIDY = {"name": "tidy", "kind": "prune", "schedule": {"cron": "0 0 29 2 *"}}
-
-
-class Ground:
-    """A server's URL, the configuration of a daemon that watches it, and the verbs of a person beside it."""
-
-    def __init__(self, folder: Path, *urls: str) -> None:
-        self.folder = folder
-        self.urls = urls
-        self.file = folder / "config.yaml"
-        self.store = folder / "store"
-        self.store.mkdir()
-        store = open_store(StoreSettings(url=str(self.store)), CLOCK)
-        self.shelf = Shelf(store, CLOCK)
-        self.locks = Locks(store=store, owner="elsewhere 4711", clock=CLOCK)
-        self.daemon = RunningDaemon(folder, f"--config.file={self.file}", "--web.enable-lifecycle")
-        self.configure(NIGHTLY, PROOF, TIDY)
-
-    def configure(self, *jobs: dict[str, Any]) -> None:
-        """Write the configuration with these jobs."""
-        tree = {
-            "clusters": [
-                {"name": "shop", "peers": list(self.urls), "poll": POLL, "probes": {"enabled": False}}
-            ],
-            "state": {"dir": "state"},
-            "backup": {
-                "store": {"url": "store"},
-                "retention": {"last": 1, "daily": 0, "weekly": 0, "monthly": 0},
-            },
-            "jobs": list(jobs),
-            "alerting": {
-                "receivers": [{"name": "hook", "webhook": {"url": NOBODY}}],
-                "rules": {"CollectionMissing": {"levels": {"critical": {"for": "0s"}}}},
-            },
-        }
-        self.file.write_text(yaml.safe_dump(tree), encoding="utf-8")
-
-    def let_leases_end(self) -> None:
-        """Have more than five minutes gone by for who holds a lock in the store."""
-        for path in self.store.glob("locks/**/*.json"):
-            claim = json.loads(path.read_text(encoding="utf-8"))
-            path.write_text(json.dumps(claim | {"until": claim["until"] - 400.0}), encoding="utf-8")
-
-    async def verb(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Type a verb; the environment says where the configuration is."""
-        return await run_command(*arguments, more_environment={"QDRANT_EXPORTER_CONFIG_FILE": str(self.file)})
-
-    async def document(self, *arguments: str, code: int = 0) -> Any:
-        """Return what a verb that ends so printed for programs."""
-        done = await self.verb(*arguments, "--output=json")
-        assert done.returncode == code, (done, self.daemon.log)
-        return json.loads(done.stdout)
-
-    async def firing(self, rule: str) -> dict[str, Any]:
-        """Return the alert of a rule as soon as it fires."""
-
-        async def look() -> dict[str, Any] | None:
-            alerts = (await self.daemon.get("/api/v1/alerts")).json()["data"]["alerts"]
-            found = (one for one in alerts if one["labels"]["alertname"] == rule and one["state"] == "firing")
-            return next(found, None)
-
-        return await eventually(look, what=f"{rule} fires")
 
 
 @pytest_asyncio.fixture
@@ -113,23 +33,6 @@ async def served() -> AsyncIterator[Served]:
         await served.result("PUT", "/collections/docs/index?wait=true", index)
         await served.write(0, POINTS)
         yield served
-
-
-async def content(served: Served, collection: str) -> str:
-    """What a collection of the server holds, as one number."""
-    found = ContentHash()
-    body = {"limit": 1_000, "with_payload": True, "with_vector": True}
-    page = await served.result("POST", f"/collections/{collection}/points/scroll", body)
-    for point in page["points"]:
-        found.add_record(point)
-    return str(found)
-
-
-def flip_a_byte(archive: Path) -> None:
-    """Damage a file in its middle."""
-    data = bytearray(archive.read_bytes())
-    data[len(data) // 2] ^= 1
-    archive.write_bytes(data)
 
 
 @needs_engine
@@ -200,9 +103,7 @@ async def test_the_page_about_a_lost_collection_names_the_command_that_brings_it
         newest = await ground.document("backup", "show", "--latest=docs")
         await served.result("DELETE", "/collections/docs")
         alert = await ground.firing("CollectionMissing")
-        command = alert["annotations"]["action"].splitlines()[-1]
-        program, *arguments = shlex.split(command)
-        restored = await ground.verb(*arguments)
+        restored = await ground.told(alert)
         schema = (await served.result("GET", "/collections/docs"))["payload_schema"]
 
         async def is_over() -> bool:
@@ -212,7 +113,7 @@ async def test_the_page_about_a_lost_collection_names_the_command_that_brings_it
         await eventually(is_over, what="nothing is missing")
 
     assert newest["id"] in alert["annotations"]["description"]
-    assert (program, restored.returncode) == ("qdrant-exporter", 0), restored
+    assert restored.returncode == 0, restored
     assert f"into docs: {POINTS} points" in restored.stdout
     assert await content(served, "docs") == before
     assert list(schema) == ["n"]

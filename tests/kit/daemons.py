@@ -28,6 +28,11 @@ COMMAND = (sys.executable, "-m", "exporter")
 Seen = TypeVar("Seen")
 
 
+def hurried(speed: float) -> Sequence[str]:
+    """Return the command for which seconds pass faster, see tests/kit/hurried.py."""
+    return sys.executable, "-m", "tests.kit.hurried", str(speed)
+
+
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return our environment without what changes the command's behaviour or colours."""
     ours = ("QDRANT", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
@@ -70,12 +75,16 @@ class RunningDaemon:
     """`python -m exporter run` with these arguments, on a free loopback port. Entered, it serves."""
 
     def __init__(
-        self, folder: Path, *arguments: str, more_environment: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        *arguments: str,
+        command: Sequence[str] = COMMAND,
+        more_environment: Mapping[str, str] | None = None,
     ) -> None:
         self.port = free_port(("127.0.0.1",))
         self.url = f"http://127.0.0.1:{self.port}"
         self._arguments: Sequence[str] = (
-            *COMMAND, "run", f"--web.listen-address=127.0.0.1:{self.port}", *arguments,
+            *command, "run", f"--web.listen-address=127.0.0.1:{self.port}", *arguments,
         )  # fmt: skip
         self._environment = environment(more_environment)
         self._log = folder / f"daemon-{self.port}.log"
