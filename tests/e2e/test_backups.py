@@ -14,7 +14,15 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.e2e.jobs_ground import NIGHTLY, PROOF, Ground, content, flip_a_byte, needs_engine
+from tests.e2e.jobs_ground import (
+    NIGHTLY,
+    PROOF,
+    Ground,
+    content,
+    flip_a_byte,
+    needs_engine,
+    quick_ground,
+)
 from tests.kit.daemons import eventually
 from tests.kit.snapshot_cluster import SnapshotCluster, points
 
@@ -40,8 +48,7 @@ async def test_a_backup_made_by_the_daemon_is_proven_and_its_damage_is_found(
     tmp_path: Path, served: Served
 ) -> None:
     """The nightly job, run now; a test restore with equal content; then a byte of the archive is another."""
-    ground = Ground(tmp_path, served.server.url)
-    async with ground.daemon as daemon:
+    async with quick_ground(tmp_path, served.server.url) as ground, ground.daemon as daemon:
         nightly = await ground.document("jobs", "run", "nightly")
         proven = await ground.document("jobs", "run", "proof")
         shown = await ground.document("backup", "show", "--latest=docs")
@@ -96,9 +103,8 @@ async def test_the_page_about_a_lost_collection_names_the_command_that_brings_it
     tmp_path: Path, served: Served
 ) -> None:
     """The newest good backup, and a line that a person copies: with it all that was there is there again."""
-    ground = Ground(tmp_path, served.server.url)
     before = await content(served, "docs")
-    async with ground.daemon:
+    async with quick_ground(tmp_path, served.server.url) as ground, ground.daemon:
         await ground.document("jobs", "run", "nightly")
         newest = await ground.document("backup", "show", "--latest=docs")
         await served.result("DELETE", "/collections/docs")
@@ -124,8 +130,7 @@ async def test_retention_deletes_what_is_not_kept_and_a_reload_exchanges_the_job
     tmp_path: Path, served: Served
 ) -> None:
     """Two nights, of which the policy keeps one; then jobs come and go without a restart."""
-    ground = Ground(tmp_path, served.server.url)
-    async with ground.daemon as daemon:
+    async with quick_ground(tmp_path, served.server.url) as ground, ground.daemon as daemon:
         nights = [await ground.document("jobs", "run", "nightly") for _ in range(2)]
         pruned = await ground.document("jobs", "run", "tidy")
         left = await ground.document("backup", "list")
