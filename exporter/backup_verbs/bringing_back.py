@@ -108,16 +108,26 @@ async def begun(settings: Settings, wanted: Wanted, kind: SetKind, showing: Show
         raise JobRefused("nothing is restored: " + "; ".join(problems))
     async with opened(settings, clock) as it, reached(settings, cluster, clock) as peers:
         stored = await it.found(replace(wanted.chosen, kind=kind, home=cluster.name))
-        if wanted.chosen.latest is not None and (doubt := await _doubt(it, stored)):
-            showing.warn(f"note: {doubt}")
+        if wanted.chosen.latest is not None:
+            for doubt in await _doubts(it, stored):
+                showing.warn(f"note: {doubt}")
         yield Begun(it, cluster, peers, stored)
 
 
-async def _doubt(it: Opened, stored: StoredSet) -> str | None:
-    """Say why retention would not trust a set: who lost half of the points by mistake wants an older one."""
+async def _doubts(it: Opened, stored: StoredSet) -> list[str]:
+    """Say why another may be meant: a newer one cannot be read, or retention would not trust this one.
+
+    Who lost half of the points by mistake wants an older one.
+    """
     manifest = stored.manifest
-    sets = await it.shelf.sets(manifest.cluster, manifest.collection)
-    return suspicious(one for one in sets if one.manifest.ended_at <= manifest.ended_at)
+    found = await it.shelf.contents(manifest.cluster, manifest.collection)
+    doubts = [
+        f"backup {bad.place.id} is newer, and cannot be read: {bad.reason}"
+        for bad in found.unreadable
+        if bad.place.id > manifest.id
+    ]
+    doubt = suspicious(one for one in found.sets if one.manifest.ended_at <= manifest.ended_at)
+    return doubts if doubt is None else [*doubts, doubt]
 
 
 def show_plan(plan: Planned, showing: Showing, *, bytes_per_second: int) -> None:

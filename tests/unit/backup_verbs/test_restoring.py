@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from exporter import exit_codes
+from exporter.backup.shelf import place_of
 from exporter.backup_verbs.bringing_back import Wanted
 from exporter.backup_verbs.opened import Chosen
 from exporter.backup_verbs.restoring import restore_now
@@ -93,6 +94,23 @@ async def test_the_newest_backup_is_restored_with_a_word_where_it_lost_half_of_i
     )
     assert (doubt in answer.warnings) is not accepted
     assert "has 10 points" not in silent.warnings
+
+
+@pytest.mark.parametrize("number", ["14", "16"])
+async def test_a_newer_backup_that_cannot_be_read_is_told_of(tmp_path: Path, number: str) -> None:
+    """As one that a newer version of this program made: another is restored in its place."""
+    room = Room(tmp_path)
+    kept = await room.keep(id="20260115T080000Z-00000a")
+    other = await room.keep(id=f"202601{number}T080000Z-00000a")
+    (room.folder / place_of(other).manifest).write_text('{"format": 99}')
+    latest = replace(wanted(""), chosen=Chosen(set_id=None, latest="docs", cluster=None), dry_run=True)
+    answer = Answer()
+    async with SnapshotCluster(peers=1) as cluster:
+        await restore_now(room.settings(*cluster.urls), latest, answer.showing)
+
+    assert answer.text.startswith(f"backup {kept.id} of docs into ")
+    doubt = f"note: backup {other.id} is newer, and cannot be read: "
+    assert (doubt in answer.warnings) is (other.id > kept.id)
 
 
 async def test_of_several_clusters_with_such_a_collection_the_one_that_it_comes_back_to_is_meant(
