@@ -12,7 +12,7 @@ from exporter import exit_codes
 from tests.crash.ground import PAST_LEASE_SECONDS, Ended, Ground, Kill
 
 # `CRASH_KILLS` of verbs are drawn, half of them of the chores that work on backups.
-KILLS = max(1, int(os.environ.get("CRASH_KILLS", "6")) // 2)
+KILLS = max(1, int(os.environ.get("CRASH_KILLS", "4")) // 2)
 SEED = int(os.environ.get("CRASH_SEED", "7"))
 # A life that is killed with a request on its way ends before, while or after the server does it.
 ON_ITS_WAY_SECONDS = 0.004

@@ -14,6 +14,8 @@ from typing import TypeVar
 import pytest
 
 from exporter import exit_codes
+from exporter.backup.layout import DATA_SUFFIXES
+from exporter.backup.shelf import place_of
 from exporter.backup.words import Consistency, RestoreState
 from tests.crash.chores import (
     ABOVE,
@@ -80,6 +82,9 @@ class Export(Chore):
         assert len(newest.chunks) > len(newest.keys)
         assert newest.export.consistency is Consistency.QUIESCED, newest.export.reasons
         assert await self.ground.shelf.fragments() == []
+        stored = [one.path async for one in self.ground.store.list(place_of(newest).folder)]
+        chunks = {path.rpartition("/")[2] for path in stored if path.endswith(DATA_SUFFIXES)}
+        assert chunks == {chunk.file for chunk in newest.chunks}
 
 
 @dataclass
