@@ -138,7 +138,7 @@ BAD_RULES = (
     ),
     (
         ("runbook: ftp://wiki/lag",),
-        "runbook: no such runbook is shipped (none of the 40 known is like it); name one that is, or"
+        "runbook: no such runbook is shipped (none of the 41 known is like it); name one that is, or"
         " write the http(s) URL of yours",
     ),
     (
