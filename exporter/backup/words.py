@@ -305,6 +305,7 @@ class ExportRecord:
     points_before: int | None
     chunks: tuple[Chunk, ...] = ()
     done: tuple[ShardKey, ...] = ()  # keys that were read to their end; (None,) with automatic sharding
+    params: str = ""  # SHA-256 of `params` in the collection's settings: its vectors
     not_finite: int = 0  # as Export.not_finite, of its chunks
 
 

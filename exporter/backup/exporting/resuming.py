@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+
+import msgspec
 
 from exporter.backup import layout
 from exporter.backup.exporting.consistency import numbers_of, starts_of
@@ -83,7 +86,16 @@ def _new(survey: Survey, cluster: str, encoding: Encoding, now: float, points: i
         op_numbers=numbers_of(survey),
         started=starts_of(survey),
         points_before=points,
+        params=_params(survey),
     )
+
+
+def _params(survey: Survey) -> str:
+    """Return what stands for the collection's vectors; "" where no peer could say."""
+    if survey.described is None:
+        return ""
+    params = survey.described.config.get("params")
+    return hashlib.sha256(msgspec.json.encode(params, order="sorted")).hexdigest()
 
 
 def _why_not(
@@ -96,6 +108,8 @@ def _why_not(
         return "it is too old"
     if record.uuid != survey.uuid:
         return "the collection was deleted and made anew since"
+    if record.params != _params(survey):
+        return "its vectors or its sharding were changed since"
     if _fallen(record, survey):
         return "operations were counted anew since: the collection was perhaps made anew"
     keys: set[ShardKey] = {key.key for key in survey.keys} or {None}

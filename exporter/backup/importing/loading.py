@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
-from exporter.backup.calling import patiently
 from exporter.backup.exporting.stored import read_points
 from exporter.backup.importing.batches import Batch, Batches
 from exporter.backup.importing.sending import Sender
@@ -129,7 +128,8 @@ class Queues:
 
     async def _of(self, peer: PeerAt) -> int:
         try:
-            answer = await patiently(peer.courier, keeping.telemetry(3), self._target.limits.calls)
+            seconds = self._target.limits.calls.hello_seconds  # one try: a frozen peer must not hold all up
+            answer = await peer.courier.call(keeping.telemetry(3), deadline_seconds=seconds)
             seen = await asyncio.to_thread(keeping.read_telemetry, answer, self._target.name)
         except SourceError:
             return 0  # it takes nothing, and the sender has seen that

@@ -525,7 +525,9 @@ async def test_a_chunk_that_is_in_no_record_is_deleted_and_its_name_not_used_aga
     assert leftovers(ground, manifest) == []
 
 
-@pytest.mark.parametrize("change", ["a lost chunk", "another size", "a day", "another encoding"])
+@pytest.mark.parametrize(
+    "change", ["a lost chunk", "another size", "a day", "other vectors", "another encoding"]
+)
 async def test_an_export_that_cannot_go_on_is_begun_anew(ground: Ground, change: str) -> None:
     """Where its chunks are not as they were, and where it is too old; another encoding is another export."""
     record = await cut_off(ground)
@@ -538,6 +540,8 @@ async def test_an_export_that_cannot_go_on_is_begun_anew(ground: Ground, change:
     elif change == "a day":
         old = replace(record, changed_at=ground.clock.now() - RESUMED_SECONDS - 1)
         ground.store.keep(layout.export_path(record.id), encoded(old))
+    elif change == "other vectors":
+        ground.cluster.world.named("docs").config["params"]["vectors"]["size"] = 5
     else:
         changed["encoding"] = Encoding.JSONL
 
