@@ -21,8 +21,9 @@ log = get_logger()
 TOO_LARGE = 413
 BAD_REQUEST = 400
 NO_ROOM = 507
-# What servers say in place of a 413: "JSON payload (34603063 bytes) is larger than allowed" (1.18.3).
-TOO_LARGE_WORDS = ("larger than allowed", "too large")
+# What servers say in place of a 413: "JSON payload (34603063 bytes) is larger than allowed"; and, where
+# somebody limits the target while it is loaded, 'Limit exceeded 512 > 300 for "upsert limit"' (1.18.3).
+TOO_LARGE_WORDS = ("larger than allowed", "too large", "upsert limit")
 # Qdrant says 500 where its disk is full, and of its own limit 400 (1.18.3, by its source).
 NO_ROOM_WORDS = ("no space left", "disk is full", "out of disk", "disk usage", "not enough space")
 

@@ -228,6 +228,19 @@ async def test_a_request_that_is_too_large_is_halved(status: int) -> None:
         assert here.cluster.points(TARGET) == points(90)
 
 
+async def test_a_batch_with_more_points_than_somebody_allows_meanwhile_is_halved() -> None:
+    """Strict mode may be set while it is loaded; what a real server says to that is repeated here."""
+    async with ground() as here:
+        here.cluster.create("docs", points(90))
+        kept = await here.exported("docs")
+        said = 'Bad request: Limit exceeded 512 > 300 for "upsert limit". Help: Reduce the "upsert limit"'
+        here.cluster.knobs.fail("PUT", "/points", 400, times=3, text=said)
+
+        await here.take(kept)
+
+        assert here.cluster.points(TARGET) == points(90)
+
+
 async def test_a_point_that_is_too_large_for_the_server_is_named() -> None:
     """No other batch could make it smaller."""
     async with ground() as here:
