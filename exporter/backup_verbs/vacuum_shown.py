@@ -135,8 +135,10 @@ def _share(deleted: int, live: int) -> str:
 
 
 def _row(plan: VacuumPlan) -> tuple[str, ...]:
+    closed = ", ".join(gate.name for gate in plan.refusals)
     if not plan.victims:
-        return (plan.collection, "", "", "0", f"nothing to do: {plan.note}", "")
+        seen = "of what is seen, " if plan.refusals else ""
+        return (plan.collection, "", "", "0", f"{seen}nothing to do: {plan.note}", closed)
     segments = [victim.segment for victim in plan.victims]
     deleted, live = sum(one.deleted for one in segments), sum(one.live for one in segments)
     besides = f" and {len(plan.besides)} besides" if plan.besides else ""
@@ -146,7 +148,7 @@ def _row(plan: VacuumPlan) -> tuple[str, ...]:
         size(round(plan.reclaimable_bytes)),
         f"{len(plan.victims)}{besides}",
         _change_text(plan),
-        ", ".join(gate.name for gate in plan.refusals) or "none",
+        closed or "none",
     )
 
 
@@ -157,8 +159,6 @@ def _change_text(plan: VacuumPlan) -> str:
 
 def _lines(plan: VacuumPlan) -> Iterator[str]:
     """Yield what a table has no room for."""
-    if not plan.victims:
-        return
     for peer, needed in plan.needed_bytes.items():
         free = plan.free_bytes.get(peer)
         known = "unknown" if free is None else size(free)

@@ -14,7 +14,7 @@ import pytest_asyncio
 from exporter import exit_codes
 from exporter.backup_verbs.vacuuming import Wanted, plan_now, put_back_now, run_now
 from exporter.config.backup import BackupSettings, StoreSettings
-from exporter.config.clusters import ClusterSettings, PeerSettings
+from exporter.config.clusters import ClusterSettings, DiscoverySettings, PeerSettings
 from exporter.config.settings import Settings
 from exporter.errors import JobLocked
 from exporter.operations.vacuum.words import VacuumTerms
@@ -100,6 +100,22 @@ async def test_a_plan_says_what_would_be_done_and_changes_nothing(ground: Ground
     assert "nothing to do: no segment has 10% of its points deleted" in ground.answer.lines[3]
     assert ground.answer.lines[-1] == "Nothing was done."
     assert ground.patched() == []
+
+
+async def test_a_plan_that_does_not_see_all_replicas_says_so(tmp_path: Path) -> None:
+    """Nothing to do on one peer of three is not nothing to do."""
+    async with SnapshotCluster(peers=3) as cluster:
+        cluster.create("docs", points(1_200))
+        here = Ground(tmp_path, cluster)
+        peers = (PeerSettings(url=cluster.urls[0], storage_path=tmp_path),)
+        alone = ClusterSettings(name="prod", peers=peers, discovery=DiscoverySettings(enabled=False))
+        settings = here.settings().model_copy(update={"clusters": (alone,)})
+
+        code = await plan_now(settings, wanted(), here.answer.showing)
+
+    assert code == exit_codes.REFUSED
+    assert "of what is seen, nothing to do: " in here.answer.lines[1]
+    assert here.answer.lines[2].startswith("docs: refused: peers: peers hold replicas whose URL is not given")
 
 
 async def test_what_is_refused_is_told_gate_by_gate_with_exit_code_4(ground: Ground) -> None:
