@@ -180,13 +180,15 @@ async def kill_vacuum(scene: Scene, server: Server, dice: random.Random) -> None
     assert ended.code == exit_codes.DONE, ended.output
     assert await scene.shelf.thresholds() == []
     assert await server.thresholds() == OWN
-    deleted, statuses = await server.rewriting()
+    deleted, _ = await server.rewriting()
     assert deleted in (0, DELETED)
     ended = await scene.live(*VACUUM)
     assert ended.code == (exit_codes.DONE if deleted else exit_codes.PARTLY), ended.output
-    assert (await server.rewriting())[0] == 0
+    deleted, statuses = await server.rewriting()
+    assert deleted == 0
     assert await server.thresholds() == OWN
-    assert all(status == "done" for status in (await server.rewriting())[1]), statuses
+    # the PATCH that puts back has it look again, which may last
+    assert {"done", "optimizing"}.issuperset(map(str, statuses)), "\n".join([str(statuses), *scene.diary])
 
 
 async def test_verbs_killed_on_the_embedded_server_leave_sets_that_the_engine_proves(
