@@ -12,6 +12,7 @@ from exporter.backup.words import ThresholdIntent
 from exporter.backup_verbs.showing import Showing, size
 from exporter.errors import ExporterError
 from exporter.operations.vacuum.words import VacuumOutcome, VacuumPlan, VacuumReport, Victim, Weight
+from exporter.printable import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +72,23 @@ def show_ends(cluster: str, ends: Sequence[End], showing: Showing) -> None:
 
 
 def show_put_back(
-    cluster: str, ends: Sequence[tuple[Sequence[ThresholdIntent], PutBack | ExporterError]], showing: Showing
+    cluster: str,
+    ends: Sequence[tuple[Sequence[ThresholdIntent], PutBack | ExporterError]],
+    others: Sequence[str],
+    showing: Showing,
 ) -> None:
-    """Show what is as it was, and what stays open and why; each with a collection's intents, oldest first."""
+    """Show what is as it was, and what stays open and why; each with a collection's intents, oldest first.
+
+    `others`: clusters that have open intents too. Who gives a URL alone calls its cluster another name.
+    """
+    for other in others:
+        showing.warn(
+            f"note: thresholds are changed in cluster {printable(other)} too; it may be this one, reached by"
+            " another configuration: put back by that one"
+        )
     if showing.is_json:
         documents = [_put_back_document(intents, end) for intents, end in ends]
-        showing.document({"cluster": cluster, "thresholds": documents})
+        showing.document({"cluster": cluster, "thresholds": documents, "otherClusters": list(others)})
         return
     if not ends:
         showing.say("Nothing is changed that would have to be put back.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,7 +22,7 @@ from exporter.clock import Clock, SystemClock
 from exporter.config.clusters import ClusterSettings
 from exporter.config.quantities import format_duration
 from exporter.config.settings import Settings
-from exporter.errors import ExporterError, JobError, JobLocked, JobRefused, SourceError
+from exporter.errors import ExporterError, JobError, JobLocked, JobRefused, SourceError, StoreFull
 from exporter.jobs.bodies.backup import OUR_OWN
 from exporter.jobs.bodies.means import collections_there
 from exporter.operations.vacuum.running import Vacuum, plan_vacuum
@@ -82,13 +83,15 @@ async def put_back_now(
     clock = SystemClock()
     chosen = cluster_of(settings, cluster)
     async with opened(settings, clock) as it, reached(settings, chosen, clock) as peers:
-        await it.check()
+        with suppress(StoreFull):  # it takes no lock then, and needs none to put back
+            await it.check()
         intents: dict[str, list[ThresholdIntent]] = {}
         for intent in await intents_of(it, chosen.name):
             if not collections or intent.collection in collections:
                 intents.setdefault(intent.collection, []).append(intent)
         ends = [(of_one, await _put_back(it, of_one[-1], peers)) for of_one in intents.values()]
-    show_put_back(chosen.name, ends, showing)
+        others = sorted({one.cluster for one in await it.shelf.thresholds()} - {chosen.name})
+    show_put_back(chosen.name, ends, others, showing)
     if all(isinstance(end, PutBack) and end.done for _, end in ends):
         return exit_codes.DONE
     return exit_codes.LOCKED if all(isinstance(end, JobLocked) for _, end in ends) else exit_codes.PARTLY
@@ -223,7 +226,7 @@ async def _put_back_first(it: Opened, cluster: str, peers: Sequence[PeerAt], sho
 
 async def _put_back(it: Opened, intent: ThresholdIntent, peers: Sequence[PeerAt]) -> PutBack | ExporterError:
     try:
-        async with it.locks.collection(intent.cluster, intent.collection):
+        async with it.locks.freeing(intent.cluster, intent.collection):
             return await put_back(intent, it.shelf, peers, it.clock, Limits(), look_seconds=LOOK_SECONDS)
     except (JobError, SourceError) as error:
         return error

@@ -74,7 +74,7 @@ class Tidying:
                 means.shelf,
                 peers,
                 cluster=cluster,
-                locked=partial(means.locks.collection, cluster),
+                locked=partial(means.locks.freeing, cluster),
                 clock=means.clock,
                 limits=means.limits,
                 look_seconds=LOOK_SECONDS,

@@ -19,6 +19,7 @@ from exporter.config.settings import Settings
 from exporter.errors import JobLocked
 from exporter.operations.vacuum.words import VacuumTerms
 from tests.kit.daemons import eventually
+from tests.kit.small_disk import small_disk
 from tests.kit.snapshot_cluster import SnapshotCluster, points
 from tests.unit.backup_verbs.ground import Answer, Room
 
@@ -69,6 +70,19 @@ class Ground:
     def patched(self) -> list[str]:
         """Return the collections whose settings were written, in order."""
         return [seen.path.split("/")[2] for seen in self.cluster.requests if seen.method == "PATCH"]
+
+    async def cut_off(self) -> None:
+        """Let a vacuum of docs be cut off while a segment is rewritten."""
+        self.cluster.knobs.pace.held = True
+        self.cluster.optimizers.add_deleted("docs", 180)
+        running = asyncio.create_task(run_now(self.settings(), wanted("docs"), Answer().showing))
+
+        async def lowered() -> bool:
+            return bool(self.patched())
+
+        await eventually(lowered, what="thresholds are lowered")
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 @pytest.fixture
@@ -212,18 +226,32 @@ async def test_a_run_that_its_deadline_ends_says_what_stays_open_and_put_back_cl
     )  # fmt: skip
 
 
+async def test_a_store_without_room_keeps_no_thresholds_changed(
+    tmp_path: Path, cluster: SnapshotCluster
+) -> None:
+    """It takes no lock any more; what is put back needs room nowhere. Another cluster's are named."""
+    with small_disk(tmp_path / "disk") as disk:
+        ground = Ground(tmp_path, cluster)
+        ground.room = Room(disk.path)
+        await ground.cut_off()
+        (intent,) = await ground.room.shelf.thresholds()
+        other = replace(intent, id="20261126T100000Z-00000b", cluster="default")
+        await ground.room.shelf.save_thresholds(other)
+        ground.cluster.optimizers.finish("docs")
+        disk.fill()
+        answer = Answer()
+
+        code = await put_back_now(ground.settings(), [], None, answer.showing)
+
+        assert (code, answer.text) == (exit_codes.DONE, "docs: closed: deleted_threshold 0.2\n")
+        assert answer.warnings.startswith("note: thresholds are changed in cluster default too")
+        assert ground.thresholds() == OWN
+        assert await ground.room.shelf.thresholds() == [other]
+
+
 async def test_a_value_that_a_person_set_meanwhile_is_left(ground: Ground) -> None:
     """It is told, and the intent is closed."""
-    ground.cluster.knobs.pace.held = True
-    ground.cluster.optimizers.add_deleted("docs", 180)
-    running = asyncio.create_task(run_now(ground.settings(), wanted("docs"), Answer().showing))
-
-    async def lowered() -> bool:
-        return bool(ground.patched())
-
-    await eventually(lowered, what="thresholds are lowered")
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    await ground.cut_off()
     ground.cluster.world.named("docs").config["optimizer_config"]["deleted_threshold"] = 0.4
 
     code = await put_back_now(ground.settings(), [], None, ground.answer.showing)
