@@ -8,6 +8,7 @@ PYTHON ?= $(firstword $(foreach candidate,python3.11 python3,$(shell \
 	$(candidate) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(candidate))))
 
 # Two at once: many wait, and three make good answers late on two cores; on a real server of yours one by one.
+# In the order of their folders: the slow ones, crash and e2e, come first, so that none is left alone at the end.
 WORKERS := $(if $(QDRANT_URL),0,2)
 
 UV := .tools/bin/uv
@@ -28,7 +29,7 @@ demo: $(READY) ## Watch two embedded Qdrant servers under load; Ctrl-C ends it
 	@.venv/bin/qdrant-exporter demo
 
 test: $(READY) ## Run the tests; ARGS="-k lag" passes arguments on
-	@.venv/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@.venv/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(READY) ## Lint, format, types, Dockerfile, lock file
 	.venv/bin/ruff check exporter tests

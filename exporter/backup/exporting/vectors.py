@@ -57,8 +57,8 @@ def packed(vector: Any, floats: Floats | None = None) -> dict[str, Vector]:
 
 
 def plain(vectors: Mapping[str, Vector]) -> Any:
-    """Return vectors as the REST API has them: the unnamed one alone without a name."""
-    if len(vectors) == 1 and "" in vectors:
+    """Return vectors as the REST API has them: the unnamed one alone without a name, unless it is sparse."""
+    if len(vectors) == 1 and "" in vectors and not isinstance(vectors[""], Sparse):
         return _plain(vectors[""])
     return {name: _plain(one) for name, one in vectors.items()}
 
