@@ -26,6 +26,7 @@ from exporter.backup.progress import Progress, Silent, step
 from exporter.backup.recent import Recent
 from exporter.backup.shelf import Shelf
 from exporter.backup.survey import MissingPeer, PeerAt, Survey, look, schema_of_archive
+from exporter.backup.thresholds.intents import as_owned, open_intents
 from exporter.backup.words import (
     SNAPSHOT_FORMAT,
     ArchivedShard,
@@ -242,6 +243,8 @@ class _Run:
         first = self._stored[0].passing if self._stored else None
         if described is None and first is None:
             raise JobError(f"no peer says the settings of {printable(self._collection)}")
+        config = described.config if described is not None else _config_in(first)
+        changed = await open_intents(ground.shelf, cluster=ground.cluster, collection=self._collection)
         manifest = Manifest(
             format=SNAPSHOT_FORMAT,
             id=self._place.id,
@@ -255,7 +258,7 @@ class _Run:
             job=ground.job,
             versions=self._before.versions | after.versions,
             uuid=self._before.uuid,
-            config=described.config if described is not None else _config_in(first),
+            config=as_owned(config, changed),
             payload_schema=described.payload_schema if described is not None else _schema_in(first),
             aliases=self._before.aliases,
             keys=self._before.keys,

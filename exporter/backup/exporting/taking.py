@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from typing import Any
 
 from exporter import __version__
 from exporter.backup import layout
@@ -26,6 +27,7 @@ from exporter.backup.progress import Progress, Silent, step
 from exporter.backup.shelf import Shelf
 from exporter.backup.survey import PeerAt, Survey, look
 from exporter.backup.taking import SetIncomplete
+from exporter.backup.thresholds.intents import as_owned, open_intents
 from exporter.backup.words import (
     EXPORT_FORMAT,
     Encoding,
@@ -136,7 +138,7 @@ def checked(survey: Survey, *, allow_lossy: bool) -> Description:
     if changed and not allow_lossy:
         raise JobRefused(
             f"{', '.join(changed)} of {name} are stored as turbo, and an import would change them; take a"
-            " snapshot instead, or say that what is lost may be lost"
+            " snapshot instead, or say --allow-lossy, in a job allow_lossy: true"
         )
     return survey.described
 
@@ -214,7 +216,10 @@ class _Run:
                 if shards:
                     await self._read(number, key, shards)
                 await self._save(replace(self._record, done=(*self._record.done, key)))
-        manifest = self._manifest(await self._looked_after())
+        looked = await self._looked_after()
+        ground = self._ground
+        changed = await open_intents(ground.shelf, cluster=ground.cluster, collection=ground.collection)
+        manifest = self._manifest(looked, as_owned(self._described.config, changed))
         await self._publish(manifest)
         await tried(self._ground.shelf.remove_export(self._record.id))  # a set is there: pruning sees it too
         return manifest
@@ -284,11 +289,10 @@ class _Run:
             raise JobError(f"{name} was deleted while it was exported, or made anew")
         return after, await _counted(after, self._readers, ground)
 
-    def _manifest(self, looked: tuple[Survey, int | None]) -> Manifest:
+    def _manifest(self, looked: tuple[Survey, int | None], config: dict[str, Any]) -> Manifest:
         (after, points_after), ground, record = looked, self._ground, self._record
         points = sum(chunk.points for chunk in record.chunks)
         verdict = judged(record, after, points=points, points_after=points_after)
-        config = self._described.config
         state, problems = _state(verdict, self._before, after)
         return Manifest(
             format=EXPORT_FORMAT,

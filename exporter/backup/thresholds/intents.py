@@ -10,6 +10,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from exporter.backup.shelf import Shelf
 from exporter.backup.words import ThresholdIntent
@@ -71,12 +72,29 @@ def due(intents: Sequence[ThresholdIntent]) -> dict[str, Due]:
     return found
 
 
+def as_owned(config: Mapping[str, Any], intents: Sequence[ThresholdIntent]) -> dict[str, Any]:
+    """Return a collection's settings as its owner wants them: what is changed for a while is as it was.
+
+    `config` is `result.config` of GET /collections/{collection}; `intents` of this collection, oldest first.
+    A backup is of these: a restore must not keep what a vacuum lowered.
+    """
+    held = dict(config.get("optimizer_config") or {})
+    for field, one in due(intents).items():
+        if one.is_put(held.get(field)):
+            held[field] = None if one.was is None else _number(one.was)
+    return {**config, "optimizer_config": held} if "optimizer_config" in config else dict(config)
+
+
+def _number(value: float) -> int | float:
+    """Return a whole number as one: the server refuses 1000.0 where it wants a count."""
+    return int(value) if float(value).is_integer() else value
+
+
 def same(one: float, other: float) -> bool:
     """Whether two values of a field are the same; a number may come back from text in its last digit."""
     return math.isclose(one, other, rel_tol=1e-9, abs_tol=0.0)
 
 
 def as_patch(values: Mapping[str, float]) -> dict[str, dict[str, int | float]]:
-    """Return the body of a PATCH; the server refuses a whole number that is written as 1000.0."""
-    fields = {field: int(value) if float(value).is_integer() else value for field, value in values.items()}
-    return {"optimizers_config": fields}
+    """Return the body of a PATCH."""
+    return {"optimizers_config": {field: _number(value) for field, value in values.items()}}

@@ -9,11 +9,20 @@ from dataclasses import replace
 import pytest
 
 from exporter.backup.archive.entries import BadArchive
+from exporter.backup.exporting.taking import export
 from exporter.backup.taking import SetIncomplete
-from exporter.backup.words import ArchivedShard, KeyLayout, Level, SetState
+from exporter.backup.words import (
+    ArchivedShard,
+    FieldChange,
+    KeyLayout,
+    Level,
+    Purpose,
+    SetState,
+    ThresholdIntent,
+)
 from exporter.errors import JobError, JobRefused
 from tests.kit.snapshot_cluster import SnapshotCluster, points
-from tests.unit.backup.ground import FAST, Ground, counting, ground_of
+from tests.unit.backup.ground import CLUSTER, FAST, Ground, counting, ground_of
 
 
 @pytest.fixture
@@ -59,6 +68,29 @@ async def test_the_manifest_says_all_that_a_restore_needs(ground: Ground) -> Non
     }
     for shard, layout in zip(manifest.shards, before.shards, strict=True):
         assert shard.peer_ids == tuple(replica.node for replica in layout.replicas)
+
+
+async def test_what_is_changed_for_a_while_is_backed_up_as_it_was(ground: Ground) -> None:
+    """A restore would keep what a vacuum lowered, or never index what an import loaded."""
+    settings = ground.cluster.world.named("docs").config["optimizer_config"]
+    settings |= {"deleted_threshold": 0.12, "vacuum_min_vector_number": 300, "indexing_threshold": 0}
+    changes = (
+        FieldChange("deleted_threshold", 0.2, 0.12, 0.2),
+        FieldChange("vacuum_min_vector_number", 1000.0, 100.0, 1000.0),  # a person set 300 since
+        FieldChange("indexing_threshold", None, 0.0, 10_000.0),
+    )
+    intent = ThresholdIntent(
+        "20270115T080000Z-00000a", CLUSTER, "docs", None, Purpose.VACUUM, 1.8e9, "host process 7", changes
+    )
+    await ground.shelf.save_thresholds(intent)
+
+    exported = await export(
+        "docs", cluster=CLUSTER, peers=ground.peers, shelf=ground.shelf, clock=ground.clock,
+        limits=ground.limits,
+    )  # fmt: skip
+    for manifest in (await ground.take(), exported):
+        held = manifest.config["optimizer_config"]
+        assert held == settings | {"deleted_threshold": 0.2, "indexing_threshold": None}
 
 
 async def test_a_set_is_proven_by_its_hashes_from_the_start(ground: Ground) -> None:
