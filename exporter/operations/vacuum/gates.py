@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from exporter.backup.thresholds.changing import (
+    DEFAULT_DELETED_THRESHOLD,
+    DEFAULT_VACUUM_MIN_VECTOR_NUMBER,
+    DELETED_THRESHOLD,
+    VACUUM_MIN_VECTOR_NUMBER,
+)
 from exporter.backup.thresholds.optimizing import GREY, Optimizing, number_of, tells_queue
 from exporter.operations.vacuum.words import (
-    DEFAULT_DELETED_THRESHOLD,
-    DEFAULT_MINIMUM,
-    DELETED_THRESHOLD,
-    MINIMUM,
     Gate,
     Settings,
     VacuumTerms,
@@ -70,10 +72,10 @@ def sight_of(seen: Optimizing) -> tuple[Gate, ...]:
 def settings_of(seen: Optimizing) -> Settings:
     """Return a collection's own thresholds; where peers differ, the lowest, by which more is rewritten."""
     thresholds = _values(seen, DELETED_THRESHOLD)
-    minimums = _values(seen, MINIMUM)
+    minimums = _values(seen, VACUUM_MIN_VECTOR_NUMBER)
     return Settings(
         deleted_threshold=min(thresholds, default=DEFAULT_DELETED_THRESHOLD),
-        minimum=int(min(minimums, default=DEFAULT_MINIMUM)),
+        minimum=int(min(minimums, default=DEFAULT_VACUUM_MIN_VECTOR_NUMBER)),
         may_optimize=not any(value == 0 for value in seen.values_of(THREADS)),
     )
 
@@ -164,7 +166,7 @@ def _queue(seen: Optimizing, terms: VacuumTerms) -> Iterator[str]:
 
 
 def _settings(seen: Optimizing) -> Iterator[str]:
-    for field in (DELETED_THRESHOLD, MINIMUM):
+    for field in (DELETED_THRESHOLD, VACUUM_MIN_VECTOR_NUMBER):
         said = seen.values_of(field)
         if len(said) > 1:
             values = " and ".join(sorted("unset" if value is None else f"{value:g}" for value in said))

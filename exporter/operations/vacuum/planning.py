@@ -11,11 +11,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from exporter.backup.thresholds.changing import DELETED_THRESHOLD, VACUUM_MIN_VECTOR_NUMBER
 from exporter.backup.thresholds.optimizing import SPECIAL, SegmentSeen
 from exporter.operations.vacuum.words import (
-    DELETED_THRESHOLD,
     LOWEST_MINIMUM,
-    MINIMUM,
     Settings,
     VacuumTerms,
     Victim,
@@ -73,7 +72,7 @@ def put_by(change: Mapping[str, float], own: Settings) -> Settings:
     return replace(
         own,
         deleted_threshold=change.get(DELETED_THRESHOLD, own.deleted_threshold),
-        minimum=int(change.get(MINIMUM, own.minimum)),
+        minimum=int(change.get(VACUUM_MIN_VECTOR_NUMBER, own.minimum)),
     )
 
 
@@ -153,7 +152,7 @@ def _lowered(victims: Sequence[SegmentSeen], own: Settings) -> dict[str, float]:
         )
     smallest_total = min(one.total for one in missed)
     if smallest_total < own.minimum:
-        change[MINIMUM] = float(max(LOWEST_MINIMUM, smallest_total))
+        change[VACUUM_MIN_VECTOR_NUMBER] = float(max(LOWEST_MINIMUM, smallest_total))
     return change
 
 

@@ -10,12 +10,7 @@ from zoneinfo import ZoneInfo
 
 from exporter.backup.thresholds.optimizing import SegmentSeen
 
-# The two thresholds of `optimizers_config` that decide what the server rewrites, and its defaults.
-DELETED_THRESHOLD = "deleted_threshold"
-MINIMUM = "vacuum_min_vector_number"
-DEFAULT_DELETED_THRESHOLD = 0.2
-DEFAULT_MINIMUM = 1_000
-LOWEST_MINIMUM = 100  # a lower one is refused with 422
+LOWEST_MINIMUM = 100  # vacuum_min_vector_number: a lower one is refused with 422
 
 MINUTE_SECONDS = 60
 MINUTES_AN_HOUR = 60
