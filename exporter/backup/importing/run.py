@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from exporter.backup import layout
 from exporter.backup.finishing import tried
 from exporter.backup.importing.bulk import Bulk
 from exporter.backup.importing.finishing import Finisher
@@ -28,10 +27,10 @@ from exporter.backup.restoring.refusals import begun, finished, resumed
 from exporter.backup.restoring.schema import Mark, keeps_metadata, mark_of
 from exporter.backup.restoring.settling import NotProven
 from exporter.backup.restoring.target import Target
-from exporter.backup.restoring.words import TargetSeen
+from exporter.backup.restoring.words import TargetSeen, first_record
 from exporter.backup.shelf import Shelf, place_of
 from exporter.backup.survey import PeerAt
-from exporter.backup.words import Manifest, RestoreRecord, RestoreState, StoredSet
+from exporter.backup.words import RestoreRecord, RestoreState, StoredSet
 from exporter.clock import Clock
 from exporter.errors import JobError, SourceError, StoreError
 from exporter.logs import get_logger
@@ -137,7 +136,9 @@ class _Run:
         self._progress = progress
         self._limits = limits
         self._begun = begun
-        self._record = planned.resumes or self._new_record(planned.manifest)
+        self._record = planned.resumes or first_record(
+            planned.manifest, planned.target, begun=begun, scratch=options.scratch, now=clock.now()
+        )
         self._bulk = Bulk(planned, target, cluster=cluster, scratch=options.scratch, shelf=shelf, clock=clock)
         self._finisher = Finisher(
             planned, target, options, shelf=shelf, clock=clock, progress=progress, limits=limits
@@ -247,21 +248,6 @@ class _Run:
         intent = await self._bulk.intent()
         if intent is not None:
             await self._finisher.put_back_once(intent)
-
-    def _new_record(self, manifest: Manifest) -> RestoreRecord:
-        now = self._clock.now()
-        return RestoreRecord(
-            id=self._begun[0].id if self._begun else layout.new_id(now),
-            set_id=manifest.id,
-            cluster=manifest.cluster,
-            collection=manifest.collection,
-            target=self.plan.target,
-            scratch=self._options.scratch,
-            state=RestoreState.OPEN,
-            opened_at=now,
-            changed_at=now,
-            uploaded=(),
-        )
 
     async def _keep(self, **changed: Any) -> None:
         self._record = replace(self._record, **changed)

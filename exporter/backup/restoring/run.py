@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from exporter.backup import layout
 from exporter.backup.progress import Progress, Silent, step
 from exporter.backup.restoring.making import Maker
 from exporter.backup.restoring.plan import archives_of, default_target, plan
@@ -26,6 +25,7 @@ from exporter.backup.restoring.words import (
     RestorePlan,
     ShardUpload,
     TargetSeen,
+    first_record,
 )
 from exporter.backup.shelf import Shelf
 from exporter.backup.survey import PeerAt
@@ -121,7 +121,9 @@ class _Run:
         self._clock = clock
         self._progress = progress
         self._begun = begun
-        self._record = planned.resumes or self._new_record()
+        self._record = planned.resumes or first_record(
+            planned.manifest, planned.target, begun=begun, scratch=options.scratch, now=clock.now()
+        )
 
     async def go(self) -> Restored:
         """Make, send, prove; the record says how far it came whatever happens."""
@@ -191,21 +193,6 @@ class _Run:
             points=proven.points,
             warnings=(*self.plan.warnings, *differences),
             labels=proven.labels,
-        )
-
-    def _new_record(self) -> RestoreRecord:
-        manifest, now = self.plan.manifest, self._clock.now()
-        return RestoreRecord(
-            id=self._begun[0].id if self._begun else layout.new_id(now),
-            set_id=manifest.id,
-            cluster=manifest.cluster,
-            collection=manifest.collection,
-            target=self.plan.target,
-            scratch=self._options.scratch,
-            state=RestoreState.OPEN,
-            opened_at=now,
-            changed_at=now,
-            uploaded=(),
         )
 
     async def _keep(self, **changed: Any) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from exporter.backup import layout
 from exporter.backup.archive.shard_tar import shard_tar_size
-from exporter.backup.words import Archive, Manifest, RestoreRecord, ShardKey
+from exporter.backup.words import Archive, Manifest, RestoreRecord, RestoreState, ShardKey
 from exporter.qdrant.kept import Description
 from exporter.qdrant.versions import Version, parse_version
 
@@ -160,3 +161,21 @@ class Restored:
     points: int  # of the whole collection, counted exactly
     warnings: tuple[str, ...]
     labels: Mapping[int, str]  # of peers by their ids
+
+
+def first_record(
+    manifest: Manifest, target: str, *, begun: Sequence[RestoreRecord], scratch: bool, now: float
+) -> RestoreRecord:
+    """Return the record of a restore or an import that begins; the id is that of one that came to nothing."""
+    return RestoreRecord(
+        id=begun[0].id if begun else layout.new_id(now),
+        set_id=manifest.id,
+        cluster=manifest.cluster,
+        collection=manifest.collection,
+        target=target,
+        scratch=scratch,
+        state=RestoreState.OPEN,
+        opened_at=now,
+        changed_at=now,
+        uploaded=(),
+    )
